@@ -23,6 +23,8 @@ from backends.contract.errors import (
     HyperparametersInvalid,
     MachineFailed,
     ModelMissing,
+    NoAnswer,
+    NothingStored,
     NotOffered,
     PromptRefused,
     PromptTooLong,
@@ -42,12 +44,15 @@ from backends.contract.jobs import (
     Recipe,
     TrainRequest,
 )
+from backends.contract.recording import AnswerPrice, AnswersEstimate, StoredCompletion
 
 Encoder = ExampleInspector
 """Its former name: a plug-in that imports it gets far enough to be told the new method names."""
 
 __all__ = [
     "COLDEST",
+    "AnswerPrice",
+    "AnswersEstimate",
     "Backend",
     "BackendError",
     "BackendUnknown",
@@ -79,7 +84,9 @@ __all__ = [
     "Limits",
     "MachineFailed",
     "ModelMissing",
+    "NoAnswer",
     "NotOffered",
+    "NothingStored",
     "Piece",
     "Progress",
     "Prompt",
@@ -87,6 +94,7 @@ __all__ = [
     "PromptTooLong",
     "Recipe",
     "Sampling",
+    "StoredCompletion",
     "SubmissionUnknown",
     "TrainRequest",
     "in_order",

@@ -12,6 +12,7 @@ from backends.contract.completions import Completed
 from backends.contract.faults import Call
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Estimate, Job, JobState, Recipe
+from backends.contract.recording import AnswersEstimate
 from backends.contract.shutdowns import ShutdownNotice, is_day
 from backends.contract.value_types import shown
 
@@ -69,6 +70,17 @@ def _estimate(call: Call, estimate: Estimate, _: Given) -> None:
             raise call.wrong(shown((least, most)), "a range: the least, then the most")
     if (estimate.steps or 0) < 0:
         raise call.wrong(f"{estimate.steps} steps", "0 or more")
+
+
+def _answers_estimate(call: Call, estimate: AnswersEstimate | None, _: Given) -> None:
+    if estimate is None:
+        return
+    least, most = estimate.completion_tokens
+    if not (estimate.prompt_tokens >= 0 and 0 <= least <= most):
+        raise call.wrong(shown(estimate), "numbers of tokens: the least, then the most")
+    price = estimate.price
+    if price is not None and not (0 <= price.input < math.inf and 0 <= price.output < math.inf):
+        raise call.wrong(shown(price), "a price")
 
 
 def _jobs_of_fingerprints(call: Call, found: Mapping[str, Sequence[Job]], given: Given) -> None:
@@ -182,6 +194,7 @@ CHECKS: Final[Mapping[str, Callable[[Call, Any, Given], None]]] = {
     "inspector": _inspector,
     "inspector.count": _counts,
     "estimate": _estimate,
+    "estimate_answers": _answers_estimate,
     "find_jobs": _jobs_of_fingerprints,
     "find_jobs_by_name": _jobs_of_names,
     "submit": _submitted,

@@ -12,6 +12,7 @@ The modules of the contract import only each other and the standard library:
 - `errors`: errors that a person can fix
 - `inventory`: models that a service holds, whoever made them
 - `shutdowns`: announced ends of models
+- `recording`: prices of answers, and completions that a service has stored
 - `methods`: training methods and their forms of examples
 """
 
@@ -32,6 +33,7 @@ from backends.contract.jobs import (
     Recipe,
     TrainRequest,
 )
+from backends.contract.recording import AnswerPrice, AnswersEstimate, StoredCompletion
 from backends.contract.shutdowns import ShutdownNotice
 
 
@@ -52,6 +54,8 @@ class Endpoint:
     """The deployment that answers for a model ID, where models are deployed first."""
     prices: Mapping[str, float] = field(default_factory=dict)
     """US dollars per million trained tokens by base model; they replace the shipped prices."""
+    answer_prices: Mapping[str, AnswerPrice] = field(default_factory=dict)
+    """Prices of answers by model ID or base model; they replace the shipped prices."""
     env_file: Path | None = None
     """A `.env` file for variables that the environment lacks."""
 
@@ -266,6 +270,45 @@ class Backend(Protocol):
         Raises:
             FileMissing: The service does not have the file, or does not give it.
             NotOffered: The service gives no files.
+        """
+
+    def estimate_answers(
+        self,
+        base_model: BaseModel,
+        model: str | None,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+    ) -> AnswersEstimate | None:
+        """Return the tokens and the price of a model's answers; None if they cannot be estimated.
+
+        Needs no key and no network. A backend may lack this method.
+
+        Args:
+            base_model: Base model of the model.
+            model: Its ID; None is the base model itself.
+            prompts: The prompts, each with its reference if there is one.
+            sampling: How the answers are drawn.
+        """
+
+    def stored_completions(
+        self, model: str | None, metadata: Mapping[str, str]
+    ) -> Iterator[StoredCompletion]:
+        """Yield the completions that the service has stored, newest first.
+
+        A backend may lack this method.
+
+        Args:
+            model: Only completions of this model; None for any model.
+            metadata: Only completions with these metadata.
+
+        Raises:
+            NothingStored: The service does not list stored completions.
+        """
+
+    def stored_messages(self, completion_id: str) -> tuple[Mapping[str, Json], ...]:
+        """Return the messages before the answer of a stored completion.
+
+        They are empty if the service has them no more. A backend may lack this method.
         """
 
     def open_engine(self, base_model: BaseModel) -> Engine:

@@ -19,6 +19,9 @@ class Prompt:
     reference: Mapping[str, Json] | None = None
     """The expected answer, a message of the assistant, whose loss is measured too; or
     `{"text": ...}`, a text to measure without a question."""
+    logprobs: int = 0
+    """Number of most likely tokens to report for each token of the answer, where the backend can.
+    The answer does not depend on it."""
 
     @property
     def is_text(self) -> bool:
@@ -75,6 +78,10 @@ class Completion:
     """Tokens of the prompt; 0 if no answer was made, or the server does not report them."""
     completion_tokens: int = 0
     """Tokens of the answer, its thinking, its calls and its end mark included; 0 as above."""
+    logprobs: Sequence[Mapping[str, Json]] = field(default=(), compare=False)
+    """For each token of the answer `{"token", "logprob", "top"}`, where `Prompt.logprobs` asks for
+    it; `top` has `[token, logprob]` of the most likely tokens. `bytes` is given beside a token that
+    is a part of a character."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

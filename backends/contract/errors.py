@@ -19,6 +19,8 @@ Exceptions::
     │   ├── PromptRefused                      this prompt cannot be answered, others can
     │   │   └── PromptTooLong                  the prompt is longer than the model's context
     │   ├── CredentialsMissing                 no key is set here; no request was sent
+    │   ├── NoAnswer                           the service gave no usable answer
+    │   ├── NothingStored                      the service lists no stored completions
     │   ├── SubmissionUnknown         exit 8   it is not known whether a job was created
     │   └── MachineFailed                      this machine fails, perhaps briefly; an OSError
     ├── DataError                              a row or a file of a dataset
@@ -242,6 +244,14 @@ class PromptTooLong(PromptRefused):
 
 class CredentialsMissing(BackendError):
     """No key is set here. A plan can still be made, from specs and lockfile alone."""
+
+
+class NoAnswer(BackendError):
+    """The service gave no usable answer; it may be away."""
+
+
+class NothingStored(BackendError):
+    """The service does not list stored completions."""
 
 
 class SubmissionUnknown(BackendError):

@@ -43,10 +43,13 @@ OPTIONAL: Final[Mapping[str, Any]] = {
     "announced_shutdowns": {},
     "curve": (),
     "download": Lacking("gives no files"),
+    "estimate_answers": None,
     "inspector.all_pass": False,
     "inspector.thinks": False,
     "inventory": Lacking("offers no list of its models"),
     "shipped_shutdowns": {},
+    "stored_completions": (),
+    "stored_messages": (),
     "take_over": None,
 }
 """Answers of what a backend's code may leave out, or the error in their place."""

@@ -27,9 +27,10 @@ from backends.contract.jobs import (
     Recipe,
     TrainRequest,
 )
+from backends.contract.recording import AnswersEstimate, StoredCompletion
 from backends.contract.shutdowns import ShutdownNotice
 from backends.installation import install_command
-from backends.openai import hyperparameters, prices, shutdowns
+from backends.openai import hyperparameters, prices, recording, shutdowns
 from backends.openai.api.endpoints import (
     EXTRA,
     base_url,
@@ -42,10 +43,12 @@ from backends.openai.api.error_messages import to_backend_error
 from backends.openai.api.protocol import OutcomeUnknown, Rejected
 from backends.openai.api.retry_policy import RetryPolicy, RetrySettings
 from backends.openai.api.waiting import Waiting
+from backends.openai.chat.base_models import may_answer
 from backends.openai.chat.completions import ChatCompletions, RemoteEngine
 from backends.openai.estimates import estimate_job
 from backends.openai.examples.inspector import open_inspector
 from backends.openai.inventory import delete_model, download, read_inventory
+from backends.openai.jobs.cancellation import cancel_job
 from backends.openai.jobs.conversions import to_event, to_job
 from backends.openai.jobs.curves import read_curve
 from backends.openai.jobs.job_listing import JobList, find_by_fingerprint, find_jobs_by_name
@@ -61,11 +64,6 @@ if TYPE_CHECKING:
 
 _POLL_S: Final = 10.0
 """Seconds between two requests about jobs that take minutes to hours."""
-_OVER: Final = frozenset({400, 404})
-"""Statuses with which servers refuse to cancel a job that has ended or does not exist."""
-
-_ANSWERING: Final[dict[tuple[str, str], bool]] = {}
-"""True for base models that a server has, False for those it lacks; kept for one process."""
 
 
 # No `repr`: the environment holds keys.
@@ -210,15 +208,7 @@ class OpenAIBackend:
         """Ask a job to stop; a finished job stays as it is."""
         self._poller.forget()
         with self._as_backend_errors():
-            try:
-                self._client.cancel_job(job_id)
-            except Rejected as error:
-                if error.status not in _OVER or not error.is_api_error:
-                    raise
-                self._require_over(job_id, error)
-            except OutcomeUnknown as error:
-                # 409 included: some servers answer with it for a job that has ended.
-                self._require_over(job_id, error)
+            cancel_job(self._client, self._poller, job_id)
 
     def pause(self, job_id: str) -> None:
         """Ask a job to pause, where the server can."""
@@ -248,19 +238,7 @@ class OpenAIBackend:
         model = base_model.reference
         if self._profile.deploy is not None and self._profile.deploy.base_models:
             return model in self.endpoint.deployments
-        key = (self._server, model)
-        if key not in _ANSWERING:
-            try:
-                self._client.retrieve_model(model)
-            except Rejected as error:
-                if not error.is_missing:
-                    return True
-                _ANSWERING[key] = False
-            except (OutcomeUnknown, BackendError):
-                return True
-            else:
-                _ANSWERING[key] = True
-        return _ANSWERING[key]
+        return may_answer(lambda: self._client, self._server, model)
 
     def announced_shutdowns(self, models: Mapping[str, str]) -> dict[str, ShutdownNotice]:
         """Return what the server announces about its models; each model is asked for once."""
@@ -289,6 +267,29 @@ class OpenAIBackend:
         with self._as_backend_errors():
             download(self._client, file, to, self._server)
 
+    def estimate_answers(
+        self,
+        base_model: BaseModel,
+        model: str | None,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+    ) -> AnswersEstimate | None:
+        """Return the tokens and the price of a model's answers."""
+        price = self._prices.answer_price(model or base_model.reference, base_model.reference)
+        return recording.estimate_answers(base_model.reference, prompts, sampling, price=price)
+
+    def stored_completions(
+        self, model: str | None, metadata: Mapping[str, str]
+    ) -> Iterator[StoredCompletion]:
+        """Yield the completions that the server has stored, newest first."""
+        with self._as_backend_errors():
+            yield from recording.stored_completions(self._client, self._server, model, metadata)
+
+    def stored_messages(self, completion_id: str) -> tuple[Mapping[str, Json], ...]:
+        """Return the messages before the answer of a stored completion."""
+        with self._as_backend_errors():
+            return recording.stored_messages(self._client, completion_id)
+
     def open_engine(self, base_model: BaseModel) -> RemoteEngine:
         """Return an engine that passes prompts to the server."""
         return RemoteEngine(chats=self._chats, base=base_model.reference)
@@ -311,7 +312,9 @@ class OpenAIBackend:
 
     @cached_property
     def _prices(self) -> prices.PriceTable:
-        return prices.prices_at(self.endpoint.prices, official=is_official(self._url))
+        return prices.prices_at(
+            self.endpoint.prices, self.endpoint.answer_prices, official=is_official(self._url)
+        )
 
     @cached_property
     def _profile(self) -> Profile:
@@ -380,12 +383,6 @@ class OpenAIBackend:
             yield
         except (Rejected, OutcomeUnknown) as error:
             raise to_backend_error(error, self._server) from error
-
-    def _require_over(self, job_id: str, error: Rejected | OutcomeUnknown) -> None:
-        """Raise the error of a failed cancellation, unless the job has ended."""
-        jobs = self._poller.observe([job_id])
-        if job_id in jobs and jobs[job_id].state.is_open:
-            raise error
 
 
 def _oldest_first(jobs: Iterable[Job]) -> tuple[Job, ...]:

@@ -1,4 +1,4 @@
-"""Prices of training at api.openai.com, from a dated table.
+"""Prices of training and of answers at api.openai.com, from a dated table.
 
 The service bills tokens times epochs; held-out tokens are free. It chooses the number of epochs
 behind `auto`; the published rule of thumb gives a range.
@@ -7,11 +7,13 @@ behind `auto`; the published rule of thumb gives a range.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from pydantic import TypeAdapter
 
 from backends.contract.inspector import Json
+from backends.contract.recording import AnswerPrice
 
 _TABLE: Final = Path(__file__).with_name("prices.json")
 _USUAL_EPOCHS: Final = 3
@@ -45,6 +47,10 @@ class PriceTable:
     as_of: str
     """The year and month in which the service listed them."""
     prices: Mapping[str, Price]
+    answers: Mapping[str, AnswerPrice] = field(default_factory=dict)
+    """Prices of answers of fine-tuned models, by base model."""
+    own_answers: Mapping[str, AnswerPrice] = field(default_factory=dict)
+    """Prices of answers by model ID or base model, as `ftctl.yaml` says."""
     shutdown: Mapping[str, str] = field(default_factory=dict)
     """The announced last day of base models, `YYYY-MM-DD`."""
     shutdown_source: str = ""
@@ -54,6 +60,23 @@ class PriceTable:
         """Return the price of training a model; None where it is not known."""
         name = self._known(model, self.prices)
         return None if name is None else self.prices[name]
+
+    def answer_price(self, model: str, base_model: str) -> tuple[AnswerPrice, str] | None:
+        """Return the price of a model's answers and its basis; None where it is not known.
+
+        The shipped prices are those of fine-tuned models, which differ from those of their base
+        models.
+
+        Args:
+            model: The model's ID.
+            base_model: Its base model.
+        """
+        for name in (model, base_model):
+            if (own := self._known(name, self.own_answers) or name) in self.own_answers:
+                return self.own_answers[own], "prices of ftctl.yaml"
+        is_tuned = model != base_model or model.startswith("ft:")
+        known = self._known(base_model, self.answers) if is_tuned else None
+        return None if known is None else (self.answers[known], f"prices of {self.as_of}")
 
     def shutdown_date(self, model: str) -> str | None:
         """Return the announced last day of a base model, as of the table's date."""
@@ -85,11 +108,17 @@ def read_prices(path: Path = _TABLE) -> PriceTable:
     return TypeAdapter(PriceTable).validate_json(path.read_bytes())
 
 
-def prices_at(overrides: Mapping[str, float], *, official: bool) -> PriceTable:
+def prices_at(
+    overrides: Mapping[str, float],
+    answers: Mapping[str, AnswerPrice] = MappingProxyType({}),
+    *,
+    official: bool,
+) -> PriceTable:
     """Return the prices of a server.
 
     Args:
         overrides: US dollars per million trained tokens by base model, as `ftctl.yaml` says.
+        answers: Prices of answers by model ID or base model, as `ftctl.yaml` says.
         official: True if the server is OpenAI's own; the shipped table holds only there.
     """
     table = read_prices()
@@ -101,6 +130,8 @@ def prices_at(overrides: Mapping[str, float], *, official: bool) -> PriceTable:
     return PriceTable(
         as_of=table.as_of if not own else f"{table.as_of} and ftctl.yaml",
         prices={**known, **own},
+        answers=table.answers if official else {},
+        own_answers=answers,
         shutdown=table.shutdown if official else {},
         shutdown_source=table.shutdown_source if official else "",
     )

@@ -93,7 +93,7 @@ def measured(
     """
     desired, dataset = context.desired(name), context.resolved.datasets[name]
     held_out = HeldOut(dataset.held_out)
-    kept = KeptAnswers(store=AnswerStore(context.project.state / "answers"), prompts=held_out)
+    kept = KeptAnswers(store=_store(context), prompts=held_out)
     comparison = compare_with(
         desired,
         build,
@@ -112,6 +112,10 @@ def measured(
     evaluation = _evaluation(desired, build, comparison, answers, held_out, context)
     verdict = verdict_of(desired.spec, evaluation)
     return build.model_copy(update={"evaluation": evaluation, "verdict": verdict})
+
+
+def _store(context: ApplyContext) -> AnswerStore:
+    return AnswerStore(context.project.answers, context.project.recorded)
 
 
 def _evaluation(

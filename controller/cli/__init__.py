@@ -27,6 +27,7 @@ COMMANDS = {
     "adopt": "Take over models that a server holds; train nothing.",
     "plan": "Show what would be done, why, and what it costs.",
     "apply": "Train, evaluate, judge and promote until specs and models agree.",
+    "record": "Keep what models in production say, while they speak.",
     "evaluate": "Measure a fine-tune's model again, by the newest scoring.",
     "reconcile": "Record and promote what open jobs came to; submit nothing.",
     "status": "Show every fine-tune: state, production model, scores.",

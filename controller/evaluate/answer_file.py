@@ -1,7 +1,8 @@
 """The answers of one model under one decoding: a file of lines that is only appended to.
 
 The first line names the model and the decoding, for people. Each other line is an answer:
-`{"prompt": DIGEST, "completion": {...}}`. A line is written when its answer ends, so what a killed
+`{"prompt": DIGEST, "completion": {...}}`, with `logprobs` beside it where they were asked for; they
+are no part of the key. A line is written when its answer ends, so what a killed
 process had heard is kept; the disk is told to keep it at least every second while answers come. A
 last line without its end, from a process that died or a disk that was full, does not count, and is
 cut off by the next write. Of two answers to one prompt the first counts. Every write holds a lock
@@ -122,7 +123,7 @@ class AnswerFile:
             StateNotWritten: The system refused.
             FtctlError: Another process holds the file.
         """
-        line = _line({"prompt": prompt.hex(), "completion": _fields(completion)})
+        line = _line({"prompt": prompt.hex(), **_fields(completion)})
         with writing_to(self.path.parent), self._locked() as handle:
             end = _whole(handle)
             if end == 0:
@@ -209,13 +210,15 @@ def _line(content: dict[str, Json]) -> bytes:
     return written_json(content) + b"\n"
 
 
-def _fields(completion: Completion) -> dict[str, Any]:
-    fields = asdict(completion)
+def _fields(completion: Completion) -> dict[str, Json]:
+    """Return a completion as a line has it, its log-probabilities beside it."""
+    fields: dict[str, Any] = asdict(completion)
+    logprobs = fields.pop("logprobs")
     loss = completion.reference_loss
     if loss is not None and not isfinite(loss):
         # JSON has no such number.
         fields["reference_loss"] = str(loss)
-    return fields
+    return {"completion": fields, **({"logprobs": logprobs} if logprobs else {})}
 
 
 def _parsed(line: bytes) -> tuple[bytes, Completion]:
@@ -231,7 +234,7 @@ def _parsed(line: bytes) -> tuple[bytes, Completion]:
     for key in ("reference_loss", "latency_s"):
         # A whole number was written without its fraction.
         fields[key] = None if fields[key] is None else float(fields[key])
-    completion = Completion(**fields)
+    completion = Completion(**fields, logprobs=content.get("logprobs", ()))
     found = misfit(completion, Completion)
     if found is not None:
         raise ValueError(f"{found[0]} instead of {found[1]}")

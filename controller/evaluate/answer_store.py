@@ -1,10 +1,11 @@
 """Answers that are kept: nobody is asked twice the same with the same decoding.
 
 `.ftctl/answers/` has a file per model and decoding; see `answer_file`. Answers of a model that is
-gone still count. Delete files to have their models asked again.
+gone still count. Delete files to have their models asked again. `ftctl record` writes files of the
+same form to commit, whose answers count first: so every clone scores the same answers.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,17 @@ class Asked:
 
 
 class AnswerStore:
-    """Kept answers below a folder."""
+    """Kept answers below a folder, and those that were committed."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._files: dict[AnswerKey, AnswerFile] = {}
+    def __init__(self, folder: Path, committed: Path | None = None) -> None:
+        """Open a store.
+
+        Args:
+            folder: Folder of answers; new answers are kept here.
+            committed: Folder of committed answers, which is only read.
+        """
+        self._folder, self._committed = folder, committed
+        self._files: dict[AnswerKey, _KeptFile] = {}
 
     def missing(self, key: AnswerKey, prompts: Sequence[Prompt]) -> list[int]:
         """Return the places of prompts whose answers are not kept; of equal prompts, the first.
@@ -50,6 +57,7 @@ class AnswerStore:
         prompts: Sequence[Prompt],
         *,
         read_by: str | None = None,
+        heard: Callable[[Completion], None] = lambda _: None,
     ) -> Asked:
         """Ask models for the answers that are missing, and keep each answer when it ends.
 
@@ -62,6 +70,7 @@ class AnswerStore:
             models: Model IDs by key, the keys with one decoding; None is the base model itself.
             prompts: The prompts.
             read_by: ID of the trained model as which the base model reads its prompts.
+            heard: Called with each answer after it is kept.
 
         Raises:
             ValueError: The keys have different decodings.
@@ -86,6 +95,7 @@ class AnswerStore:
                     for answer in answers:
                         file = files[answer.model - skip.before]
                         file.append(skip.digests[answer.prompt], answer.completion)
+                        heard(answer.completion)
             finally:
                 for file in files:
                     file.sync()
@@ -113,10 +123,26 @@ class AnswerStore:
             digest = prompt_digest(prompt)
             yield file.read(digest) if digest in file else None
 
-    def _file(self, key: AnswerKey) -> AnswerFile:
+    def _file(self, key: AnswerKey) -> "_KeptFile":
         if key not in self._files:
-            self._files[key] = AnswerFile(self._folder, key)
+            committed = None if self._committed is None else AnswerFile(self._committed, key)
+            self._files[key] = _KeptFile(AnswerFile(self._folder, key), committed)
         return self._files[key]
+
+
+class _KeptFile:
+    """The answers of one key: of this machine, and committed."""
+
+    def __init__(self, own: AnswerFile, committed: AnswerFile | None) -> None:
+        self.path, self.append, self.sync = own.path, own.append, own.sync
+        self._files = [own] if committed is None else [committed, own]
+
+    def __contains__(self, prompt: bytes) -> bool:
+        return any(prompt in file for file in self._files)
+
+    def read(self, prompt: bytes) -> Completion:
+        """Return the answer to a prompt, by the prompt's digest; a committed answer first."""
+        return next(file.read(prompt) for file in self._files if prompt in file)
 
 
 class _Skip:
@@ -125,7 +151,7 @@ class _Skip:
     Decided once: what is kept meanwhile changes nothing.
     """
 
-    def __init__(self, files: Sequence[AnswerFile], prompts: Sequence[Prompt]) -> None:
+    def __init__(self, files: Sequence[_KeptFile], prompts: Sequence[Prompt]) -> None:
         self.digests = [prompt_digest(prompt) for prompt in prompts]
         first: list[bool] = []
         seen: set[bytes] = set()

@@ -157,6 +157,21 @@ def compare_with(
     )
 
 
+def production_model(build: Build, desired: Desired, context: EvaluationContext) -> EvaluatedModel:
+    """Return a build in production as evaluations ask it.
+
+    Where its base model is not on this machine, its answers can be read and not asked for.
+
+    Raises:
+        BackendError: The examples that it shows are not on this machine.
+    """
+    try:
+        base_model = _base_model(build, desired, context)
+    except BackendError:
+        base_model = _recorded_base(build)
+    return _built(PRODUCTION, build, base_model, desired, context)
+
+
 def needs_answers(desired: Desired, model: str) -> bool:
     """Return True if a model's scores alone do not do.
 

@@ -40,18 +40,19 @@ class HeldOut(Sequence[Prompt]):
             return [self[place] for place in range(*index.indices(len(self)))]
         with self._split.path.open("rb") as file:
             file.seek(self._offsets[range(len(self))[index]])
-            return _prompt(file.readline())
+            return prompt_of(file.readline())
 
     def __iter__(self) -> Iterator[Prompt]:
         with self._split.path.open("rb") as file:
-            yield from map(_prompt, file)
+            yield from map(prompt_of, file)
 
     def rows(self) -> Iterator[TracedExample]:
         """Yield each example with the place and the columns of its row, in order."""
         return read_traced_examples(self._split)
 
 
-def _prompt(line: bytes) -> Prompt:
+def prompt_of(line: bytes) -> Prompt:
+    """Return the prompt of an example: the conversation before its answer, and the answer."""
     example = json.loads(line)
     form = form_of(example)
     return Prompt(

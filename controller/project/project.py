@@ -26,6 +26,16 @@ class Project:
     offline: bool = False
     """True to read data from files of the repository only: no database, no URL, no hub."""
 
+    @property
+    def answers(self) -> Path:
+        """Folder of the answers of models that this machine keeps."""
+        return self.state / "answers"
+
+    @property
+    def recorded(self) -> Path:
+        """Folder of the answers that `ftctl record` writes to be committed."""
+        return self.root / "finetunes" / "recorded"
+
 
 def open_project(folder: Path) -> Project:
     """Return the repository in a folder.

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeAlias
 
 from backends.contract.backend import Backend
-from backends.contract.errors import CredentialsMissing, FtctlError
+from backends.contract.errors import CredentialsMissing, FtctlError, NoAnswer
 from backends.contract.inspector import Json
 from backends.contract.shutdowns import ShutdownNotice, is_day
 from backends.excerpt import excerpt
@@ -54,6 +54,8 @@ class Ends:
     """Places that were not asked or gave no answer, and why."""
     without_key: set[str] = field(default_factory=set)
     """The places among them for which no key is set here, or that were left out on purpose."""
+    silent: set[str] = field(default_factory=set)
+    """The places among them that gave no answer."""
     remarks: dict[str, str] = field(default_factory=dict)
     """By fine-tune: what a service or the lockfile gives in place of a date."""
 
@@ -113,6 +115,8 @@ def find_ends(
             ends.unasked[place] = error.one_line
             if isinstance(error, CredentialsMissing):
                 ends.without_key.add(place)
+            if isinstance(error, NoAnswer):
+                ends.silent.add(place)
         for subject in wanted:
             _add(ends, subject, live.get(subject.model), shipped.get(subject.model))
     return ends

@@ -15,6 +15,7 @@ from pydantic_core import PydanticKnownError
 
 from backends.contract.backend import Endpoint
 from backends.contract.errors import BackendError
+from backends.contract.recording import AnswerPrice
 from backends.excerpt import clipped, excerpt
 from backends.pydantic_errors import InvalidValue
 from backends.registry import ENDPOINT_KINDS
@@ -52,6 +53,15 @@ Day = Annotated[
 """A day, `YYYY-MM-DD`."""
 
 
+class AnswerPriceSettings(Strict):
+    """Price of answers, in US dollars per million tokens."""
+
+    input: float = Field(ge=0, allow_inf_nan=False)
+    """Of prompts."""
+    output: float = Field(ge=0, allow_inf_nan=False)
+    """Of answers."""
+
+
 class EndpointSettings(Strict):
     """A server that speaks the OpenAI API."""
 
@@ -72,6 +82,9 @@ class EndpointSettings(Strict):
     """Where models are deployed first: the name of the deployment that answers for a model ID."""
     prices: dict[NonEmpty, float] = Field(default_factory=dict)
     """US dollars per million trained tokens by base model, where the shipped table is wrong."""
+    answer_prices: dict[NonEmpty, AnswerPriceSettings] = Field(default_factory=dict)
+    """Prices of answers by model ID or base model, where the shipped table is wrong or has none:
+    `{gpt-4o-mini-2024-07-18: {input: 0.3, output: 1.2}}`."""
 
 
 class ServeSettings(Strict):
@@ -250,7 +263,13 @@ def endpoint_of(settings: Settings, root: Path, name: str) -> Endpoint:
     wanted = name or DEFAULT_ENDPOINT
     endpoints = settings.endpoints
     if wanted in endpoints:
-        return Endpoint(name=wanted, env_file=root / ".env", **endpoints[wanted].model_dump())
+        declared = endpoints[wanted]
+        prices = {
+            model: AnswerPrice(input=price.input, output=price.output)
+            for model, price in declared.answer_prices.items()
+        }
+        given = declared.model_dump(exclude={"answer_prices"})
+        return Endpoint(name=wanted, env_file=root / ".env", answer_prices=prices, **given)
     if wanted == DEFAULT_ENDPOINT:
         return Endpoint(name=wanted, env_file=root / ".env")
     known = ", ".join([DEFAULT_ENDPOINT, *endpoints])

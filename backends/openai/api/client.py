@@ -64,6 +64,8 @@ class Client:
         self._jobs = self._sdk.fine_tuning.jobs.with_raw_response
         self._files = self._sdk.files.with_raw_response
         self._models = self._sdk.models.with_raw_response
+        self._stored = self._sdk.chat.completions.with_raw_response
+        self._stored_messages = self._sdk.chat.completions.messages.with_raw_response
 
     @contextmanager
     def apart(self) -> Iterator["Client"]:
@@ -206,6 +208,25 @@ class Client:
             _ONCE,
         )
         return self._reader.parsed(raw), raw.headers
+
+    def list_stored(
+        self, *, limit: int, after: str | None, model: str | None, metadata: Mapping[str, str]
+    ) -> Body:
+        """Return one page of stored completions, newest first; a server may ignore the filters."""
+        return self._json(
+            self._stored.list,
+            limit=limit,
+            after=after or openai.omit,
+            model=model or openai.omit,
+            metadata=dict(metadata) or openai.omit,
+            order="desc",
+        )
+
+    def list_stored_messages(self, completion_id: str, *, limit: int, after: str | None) -> Body:
+        """Return one page of the messages before the answer of a stored completion."""
+        return self._json(
+            self._stored_messages.list, completion_id, limit=limit, after=after or openai.omit
+        )
 
     def stream_chat(self, body: Body) -> Iterator[Body]:
         """Yield the pieces of a model's answer."""

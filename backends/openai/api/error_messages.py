@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from backends.contract.errors import BackendError
+from backends.contract.errors import BackendError, NoAnswer
 from backends.openai.api.protocol import NOT_THE_API, Body, OutcomeUnknown, Rejected, clean, text_of
 
 ELSEWHERE: Final = (
@@ -205,16 +205,16 @@ def _meaning(error: Rejected) -> tuple[str, str]:
     return what, f"Correct {_FIELDS[name]}." if name in _FIELDS and not rest else remedy
 
 
-def no_answer_error(error: OutcomeUnknown, server: str) -> BackendError:
+def no_answer_error(error: OutcomeUnknown, server: str) -> NoAnswer:
     """Return the error of a request without a usable answer, which may be sent again."""
     if error.cause is not None:
-        return BackendError(f"{server} {error.cause.what}: {error.reason}", error.cause.remedy)
+        return NoAnswer(f"{server} {error.cause.what}: {error.reason}", error.cause.remedy)
     if not error.sent:
-        return BackendError(
+        return NoAnswer(
             f"{server} cannot be reached: {error.reason}",
             "Check `base_url` and the network, then run the same command again.",
         )
-    return BackendError(
+    return NoAnswer(
         f"{server} gave no usable answer: {error.reason}",
         "Run the same command again in a few minutes.",
     )

@@ -43,6 +43,7 @@ def completion_of(answer: Body, stops: Sequence[str], *, splits: bool) -> Comple
     cuts = [at for stop in stops if (at := text.find(stop)) >= 0]
     if cuts:
         text, calls, reason = text[: min(cuts)], (), "stop"
+    logprobs = () if cuts else _logprobs_of(choice)
     usage = mapping_in(answer, "usage")
     return Completion(
         text=text,
@@ -51,6 +52,7 @@ def completion_of(answer: Body, stops: Sequence[str], *, splits: bool) -> Comple
         tool_calls=calls,
         prompt_tokens=_count(usage, "prompt_tokens"),
         completion_tokens=_count(usage, "completion_tokens"),
+        logprobs=logprobs,
     )
 
 
@@ -187,6 +189,31 @@ def _parts_of(message: Mapping[str, Any]) -> tuple[str, str]:
     text = text or text_of(message.get("refusal"))
     said = next((found for key in _THINKING if (found := text_of(message.get(key)))), "")
     return text, thinking or said
+
+
+def _logprobs_of(choice: Mapping[str, Any]) -> tuple[Mapping[str, Json], ...]:
+    """Return the log-probabilities of an answer's tokens; see `Completion.logprobs`."""
+    content = mapping_in(choice, "logprobs").get("content")
+    found: list[Mapping[str, Json]] = []
+    for token in map(mapping_in, content if isinstance(content, list) else ()):
+        text, logprob, *rest = _token(token)
+        top = token.get("top_logprobs")
+        others = map(mapping_in, top if isinstance(top, list) else ())
+        entry: dict[str, Json] = {"token": text, "logprob": logprob}
+        if rest:
+            entry["bytes"] = rest[0]
+        found.append({**entry, "top": [_token(other) for other in others]})
+    return tuple(found)
+
+
+def _token(given: Mapping[str, Any]) -> list[Json]:
+    """Return a token and its log-probability; and its bytes, if its text does not have them."""
+    text, logprob = text_of(given.get("token")), number(given.get("logprob"))
+    parts: list[Json] = [text, None if logprob is None else round(logprob, 4)]
+    raw = given.get("bytes")
+    if isinstance(raw, list) and raw != list(text.encode(errors="replace")):
+        parts.append(raw)
+    return parts
 
 
 def _calls_of(message: Mapping[str, Any]) -> tuple[Mapping[str, Json], ...]:

@@ -16,6 +16,8 @@ from backends.openai.api.protocol import Rejected
 MOST_STOPS: Final = 4
 THINKING: Final = "chat_template_kwargs"
 """Field that switches a model's thinking on or off at vLLM, SGLang and similar servers."""
+LOGPROBS: Final = ("logprobs", "top_logprobs")
+"""Fields that ask for log-probabilities of the answer's tokens."""
 _LIMIT: Final = "max_tokens"
 _NEWER_LIMIT: Final = "max_completion_tokens"
 _NEWER: Final = ("o1", "o3", "o4", "gpt-5", "gpt-6")
@@ -57,6 +59,8 @@ def chat_request(
         request["tools"] = [dict(tool) for tool in prompt.tools]
     if sampling.stop:
         request["stop"] = list(sampling.stop[:MOST_STOPS])
+    if prompt.logprobs:
+        request |= dict(zip(LOGPROBS, (True, prompt.logprobs), strict=True))
     if not strict:
         request[THINKING] = {"enable_thinking": sampling.thinking}
     return request
@@ -68,6 +72,7 @@ def lightened(request: Mapping[str, Any], error: Rejected) -> dict[str, Any] | N
     - If prompt and limit exceed the model's context, the limit is removed: the answer then ends with
       the context, which is before the limit.
     - If the model does not know the limit under its old name, the limit is renamed.
+    - If the server gives no log-probabilities, they are not asked for.
     - If the server does not know the switch for thinking, the switch is removed.
 
     Args:
@@ -85,8 +90,14 @@ def lightened(request: Mapping[str, Any], error: Rejected) -> dict[str, Any] | N
     if _LIMIT in request and _NEWER_LIMIT in error.message:
         kept = {key: value for key, value in request.items() if key != _LIMIT}
         return {**kept, _NEWER_LIMIT: request[_LIMIT]}
-    if THINKING in request and not is_about_prompt(error):
+    if is_about_prompt(error):
+        return None
+    asks = LOGPROBS[0] in request
+    named = "logprob" in f"{error.param} {error.message}".lower()
+    if THINKING in request and not (asks and named):
         return {key: value for key, value in request.items() if key != THINKING}
+    if asks:
+        return {key: value for key, value in request.items() if key not in LOGPROBS}
     return None
 
 

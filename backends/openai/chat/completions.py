@@ -17,6 +17,7 @@ from backends.openai.api.waiting import Waiting
 from backends.openai.chat.answering import Answering, Question
 from backends.openai.chat.chat_answers import StreamReader, completion_of, first_choice
 from backends.openai.chat.chat_requests import (
+    LOGPROBS,
     MOST_STOPS,
     THINKING,
     chat_request,
@@ -51,6 +52,8 @@ class ChatCompletions:
     """True if the server accepts only fields of OpenAI's protocol, and splits thinking off."""
     _takes_thinking: bool = True
     """True until the server refuses the switch for thinking."""
+    _without_logprobs: set[str] = field(default_factory=set)
+    """Models for which the server has refused log-probabilities; they are asked without."""
     _limiter: RateLimiter = field(default_factory=RateLimiter)
 
     def complete(
@@ -150,6 +153,9 @@ class ChatCompletions:
         request = chat_request(name, base, prompt, sampling, strict=self.strict)
         if not self._takes_thinking and not sampling.thinking:
             request.pop(THINKING, None)
+        if name in self._without_logprobs:
+            for key in LOGPROBS:
+                request.pop(key, None)
         return request
 
     def _name(self, model: str) -> str:
@@ -186,6 +192,8 @@ class ChatCompletions:
             answer = self._lightened(lighter, sampling, ask)
             if spared:
                 self._takes_thinking = False
+            if LOGPROBS[0] in request and LOGPROBS[0] not in lighter:
+                self._without_logprobs.add(request["model"])
             return answer
 
     def _answered(

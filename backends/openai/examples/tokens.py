@@ -71,6 +71,19 @@ def counter(model: str) -> Callable[[Mapping[str, Any]], int]:
     return count
 
 
+def answer_counter(model: str) -> Callable[[Mapping[str, Any]], int]:
+    """Return a function that counts an answer: its texts and calls, and its end mark."""
+    encode = _encoding(model).encode_ordinary
+
+    def count_text(text: str) -> int:
+        return sum(map(len, _in_parts(text, encode)))
+
+    def count(message: Mapping[str, Any]) -> int:
+        return 1 + sum(_count_value(key, value, count_text) for key, value in message.items())
+
+    return count
+
+
 def count_file(path: Path, model: str, most: int) -> int:
     """Return the tokens of a file; each example counts at most `most`, where the service cuts it."""
     count = counter(model)

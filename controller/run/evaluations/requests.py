@@ -80,7 +80,7 @@ def requests_of(
         BackendError: A model's training inputs are not on this machine.
     """
     project, dataset = prepared.loaded.inputs.project, prepared.resolved.datasets[desired.name]
-    store, settings = AnswerStore(project.state / "answers"), desired.spec.evaluation
+    store, settings = AnswerStore(project.answers, project.recorded), desired.spec.evaluation
     kept = KeptAnswers(store=store, prompts=HeldOut(dataset.held_out))
     context = EvaluationContext(
         root=project.root,

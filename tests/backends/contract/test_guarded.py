@@ -33,6 +33,7 @@ from backends.contract.jobs import (
     Progress,
     TrainRequest,
 )
+from backends.contract.recording import AnswerPrice, AnswersEstimate
 from backends.contract.value_types import misfit
 from backends.registry import BUILT_IN, open_backend
 from backends.testing import Crash, ScriptedBackend, WordInspector, check_backend
@@ -54,6 +55,7 @@ REQUEST = TrainRequest(
 )
 JOB = Job(id="job-1", fingerprint=KEY, attempt=1, state=JobState.RUNNING, created_s=1.0)
 PROMPT = Prompt(messages=[{"role": "user", "content": "?"}])
+TOKENS = AnswersEstimate(prompt_tokens=9, completion_tokens=(3, 9))
 SAID = Completion(text="yes", finish_reason="stop")
 FIRST, SECOND = (Completed(model=0, prompt=place, completion=SAID) for place in range(2))
 REMEDY = (
@@ -77,6 +79,9 @@ CALLS = {
     "cancel": lambda b: b.cancel("job-1"),
     "complete": lambda b: list(b.complete(BASE, [None], [PROMPT, PROMPT], Sampling())),
     "answers": lambda b: b.answers(BASE),
+    "estimate_answers": lambda b: b.estimate_answers(BASE, None, [PROMPT], Sampling()),
+    "stored_completions": lambda b: list(b.stored_completions(None, {})),
+    "stored_messages": lambda b: b.stored_messages("chatcmpl-1"),
     "open_engine": lambda b: b.open_engine(BASE),
     "delete": lambda b: b.delete("model-1"),
 }
@@ -263,6 +268,17 @@ WRONG = [
     ),
     ("answers", None, "None, the contract asks for bool"),
     ("answers", 1, "1, the contract asks for bool"),
+    ("estimate_answers", 1.5, "1.5, the contract asks for AnswersEstimate"),
+    ("estimate_answers", replace(TOKENS, completion_tokens=(9, 3)), "the least, then the most"),
+    ("estimate_answers", replace(TOKENS, prompt_tokens=-1), "the least, then the most"),
+    (
+        "estimate_answers",
+        replace(TOKENS, price=AnswerPrice(input=-1.0, output=1.0)),
+        "the contract asks for a price",
+    ),
+    ("stored_completions", ["one"], "'one', the contract asks for StoredCompletion"),
+    ("stored_completions", None, "failed: TypeError"),
+    ("stored_messages", ["hello"], "the contract asks for tuple"),
     ("open_engine", None, "None without generate, close, the contract asks for an Engine"),
 ]
 
@@ -294,6 +310,13 @@ def test_a_backend_without_curves_knows_none(tmp_path: Path):
     assert list(backend.curve(job.id)) == []
     assert list(backend.inner.inner.curve(job.id))
     check_backend(WithoutCurve(tmp_path / "other"), REQUEST, poll_s=0.0)
+
+
+def test_a_backend_that_records_nothing_has_no_prices_and_nothing_stored(tmp_path: Path):
+    backend = guard("acme", lambda: ScriptedBackend(tmp_path), built_in=False)
+    assert backend.estimate_answers(BASE, None, [PROMPT], Sampling()) is None
+    assert list(backend.stored_completions(None, {})) == []
+    assert backend.stored_messages("chatcmpl-1") == ()
 
 
 def test_what_is_skipped_may_be_missing_and_must_not_be_answered(tmp_path: Path):

@@ -32,6 +32,12 @@ class Emulator:
         """Whether a job is refused while its files are not `processed`."""
         self.count = 0
         self.answer = lambda body: f"answer of {body['model']}"
+        self.usage = lambda _body, _text: (5, 3)
+        """Returns the tokens of a request and of its answer."""
+        self.gives_logprobs = False
+        """Whether log-probabilities are given; they are refused otherwise."""
+        self.stored = None
+        """Stored completions by ID, each with its messages; None where the server stores none."""
 
     @property
     def running(self):
@@ -256,15 +262,24 @@ class Emulator:
     def chat(self, _query, body):
         if body["model"] not in self.models:
             return self.get_model(None, None, body["model"])
+        if body.get("logprobs") and not self.gives_logprobs:
+            return 400, error_body("logprobs are not supported", param="logprobs")
         text = self.answer(body)
         common = {"id": "chatcmpl-1", "created": 1, "model": body["model"]}
-        usage = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
+        asked, given = self.usage(body, text)
+        usage = {
+            "prompt_tokens": asked,
+            "completion_tokens": given,
+            "total_tokens": asked + given,
+        }
         if not body.get("stream"):
             choice = {
                 "index": 0,
                 "message": {"role": "assistant", "content": text},
                 "finish_reason": "stop",
             }
+            if body.get("logprobs"):
+                choice["logprobs"] = {"content": [_token(text, body["top_logprobs"])]}
             return 200, common | {"object": "chat.completion", "choices": [choice], "usage": usage}
         chunk = common | {"object": "chat.completion.chunk"}
         pieces = [
@@ -275,6 +290,57 @@ class Emulator:
         pieces += [chunk | {"choices": [], "usage": usage}]
         lines = "".join(f"data: {json.dumps(piece)}\n\n" for piece in pieces)
         return 200, f"{lines}data: [DONE]\n\n".encode()
+
+    # stored completions
+
+    def list_stored(self, query, _body):
+        if self.stored is None:
+            return 405, error_body("Method not allowed")
+        wanted = {k[9:-1]: v for k, v in query.items() if k.startswith("metadata[")}
+        shown = [
+            {key: value for key, value in one.items() if key != "messages"}
+            for one in self.stored.values()
+            if query.get("model") in {None, one["model"]}
+            and wanted.items() <= one["metadata"].items()
+        ]
+        return self._page(shown, query, 20)
+
+    def list_stored_messages(self, query, _body, completion_id):
+        if completion_id not in self.stored:
+            return 404, error_body(f"No completion {completion_id}", "not_found")
+        messages = [
+            {"id": f"{completion_id}-{place}", "name": None, "content_parts": None, **message}
+            for place, message in enumerate(self.stored[completion_id]["messages"])
+        ]
+        return self._page(messages, query, 20)
+
+    def store(self, model, messages, answer, **more):
+        """Store a completion."""
+        completion_id = f"chatcmpl-{len(self.stored):04d}"
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": answer, "tool_calls": None},
+            "finish_reason": "stop",
+        }
+        self.stored[completion_id] = {
+            "id": completion_id,
+            "object": "chat.completion",
+            "created": 1,
+            "model": model,
+            "choices": [choice],
+            "tools": None,
+            "metadata": {},
+            "messages": messages,
+            **more,
+        }
+
+
+def _token(text, count):
+    """Return the log-probabilities of an answer that is one token; Korean as OpenAI writes it."""
+    first = list(text.encode())[:2]
+    part = {"token": "".join(f"\\x{one:02x}" for one in first), "logprob": -7.25, "bytes": first}
+    whole = {"token": text, "logprob": -0.01234, "bytes": list(text.encode())}
+    return whole | {"top_logprobs": [whole, part][:count]}
 
 
 _JOB = r"/fine_tuning/jobs/([^/]+)"
@@ -299,4 +365,6 @@ _ROUTES = {
     ("GET", "/models/([^/]+)"): Emulator.get_model,
     ("DELETE", "/models/([^/]+)"): Emulator.delete_model,
     ("POST", "/chat/completions"): Emulator.chat,
+    ("GET", "/chat/completions"): Emulator.list_stored,
+    ("GET", "/chat/completions/([^/]+)/messages"): Emulator.list_stored_messages,
 }

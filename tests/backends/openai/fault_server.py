@@ -9,8 +9,10 @@ import json
 import os
 import re
 import signal
+import sys
 import threading
 import time
+import traceback
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
@@ -49,6 +51,7 @@ class Server(Emulator):
         """How long each request is held, for counting those under way."""
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._http.daemon_threads = True
+        self._http.handle_error = self._tell_error
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
@@ -57,6 +60,11 @@ class Server(Emulator):
         self._http.shutdown()
         self._http.server_close()
         self._thread.join(10)
+
+    def _tell_error(self, _request, _address):
+        # A client that dies is not an error of the server.
+        if not isinstance(sys.exception(), ConnectionError):
+            traceback.print_exc()
 
     def put_fault(self, method, path, *faults):
         self.faults[method, path] = list(faults)

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from backends.contract.backend import Endpoint
 from backends.contract.completions import Prompt, Sampling
 from backends.contract.errors import BackendError
+from backends.contract.recording import AnswerPrice
 from backends.openai import hyperparameters
 from backends.openai.api.endpoints import settings
 from backends.openai.backend import OpenAIBackend
@@ -28,6 +29,7 @@ ENDPOINT = {
     "project": "proj_1",
     "deployments": {MODEL: "own-deployment"},
     "prices": {MODEL: 250.0},
+    "answer_prices": {MODEL: AnswerPrice(input=1.0, output=2.0)},
 }
 SETTINGS = {
     "supervised": {"n_epochs": 7, "batch_size": 2, "learning_rate_multiplier": 0.5},
@@ -119,6 +121,7 @@ def test_a_setting_of_an_endpoint_changes_what_is_asked(server, tmp_path, key):
                     asdict(settings(endpoint, environment)),
                     backend.inspector(request.base_model, "supervised", {}).identity,
                     far.estimate(request, 10, 1_000).usd,
+                    far.estimate_answers(request.base_model, "ft:x", [PROMPT], Sampling()),
                     [body["model"] for _, _, _, body in server.requests if body],
                     seen.pop() if len(seen) % 2 else "",
                 )

@@ -346,3 +346,31 @@ def test_any_answer_survives(tmp_path, completion, prompt):
     found = AnswerFile(tmp_path, KEY).read(prompt)
     assert found == completion
     assert found.latency_s == completion.latency_s
+
+
+def test_committed_answers_count_first_and_are_not_written(tmp_path):
+    own, committed = tmp_path / "own", tmp_path / "committed"
+    first, second, third = map(prompt_digest, questions(3))
+    AnswerFile(own, KEY).append(first, Completion(text="raw", finish_reason="stop"))
+    AnswerFile(own, KEY).append(second, Completion(text="own", finish_reason="stop"))
+    AnswerFile(committed, KEY).append(first, Completion(text="masked", finish_reason="stop"))
+    AnswerFile(committed, KEY).append(third, Completion(text="theirs", finish_reason="stop"))
+    before = {path.name: path.read_bytes() for path in committed.iterdir()}
+
+    store = AnswerStore(own, committed)
+    assert store.missing(KEY, questions(4)) == [3]
+    assert [one.text for one in store.read(KEY, questions(3))] == ["masked", "own", "theirs"]
+    assert {path.name: path.read_bytes() for path in committed.iterdir()} == before
+
+
+def test_log_probabilities_stand_beside_an_answer(tmp_path):
+    (digest,) = map(prompt_digest, questions(1))
+    token = {"token": "환불", "logprob": -0.5, "top": [["환불", -0.5]]}
+    AnswerFile(tmp_path, KEY).append(
+        digest, Completion(text="환불", finish_reason="stop", logprobs=[token])
+    )
+    (path,) = tmp_path.iterdir()
+    line = json.loads(path.read_text("utf-8").splitlines()[1])
+    assert line["logprobs"] == [token]
+    assert "logprobs" not in line["completion"]
+    assert list(AnswerFile(tmp_path, KEY).read(digest).logprobs) == [token]

@@ -1,0 +1,1 @@
+"""What models say, kept while they speak: `ftctl record`."""
