@@ -17,7 +17,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from math import isfinite
@@ -70,6 +70,37 @@ class AnswerKey:
         return f"{digest(self.header)[:32]}.jsonl"
 
 
+def limits_of(folder: Path, key: AnswerKey) -> list[int]:
+    """Return the limits of tokens under which a folder has answers like those of a key.
+
+    A greedy answer that ends by itself does not depend on the limit. The key's own limit is left
+    out; so is everything where answers are drawn.
+    """
+    if key.sampling.temperature >= COLDEST:
+        return []
+    _, mine = _limit_and_rest(key.header)
+    found = [_limit_and_rest(_first_line(path)) for path in sorted(folder.glob("*.jsonl"))]
+    return [limit for limit, rest in found if rest == mine and limit != key.sampling.max_tokens]
+
+
+def _limit_and_rest(header: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Return an answer's limit of tokens, and whatever else decides it; 0 for another file."""
+    decoding = header.get("decoding")
+    decoding = dict(decoding) if isinstance(decoding, dict) else {}
+    limit = decoding.pop("max_tokens", 0)
+    rest = {"decoding": decoding, "format": header.get("format"), "model": header.get("model")}
+    return (limit if isinstance(limit, int) else 0), rest
+
+
+def _first_line(path: Path) -> Mapping[str, Any]:
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.readline())
+    except (OSError, ValueError, RecursionError):
+        return {}  # who asks for the file itself gets the reason
+    return header if isinstance(header, dict) else {}
+
+
 def prompt_digest(prompt: Prompt) -> bytes:
     """Return the digest of a prompt: its messages, its tools and the reference that is measured.
 
@@ -86,18 +117,21 @@ def prompt_digest(prompt: Prompt) -> bytes:
 class AnswerFile:
     """One file of answers. In memory are only the digests of prompts and the places of lines."""
 
-    def __init__(self, folder: Path, key: AnswerKey) -> None:
+    def __init__(self, folder: Path, key: AnswerKey, *, within: int | None = None) -> None:
         """Read which answers there are.
 
         Args:
             folder: The folder of answers; made at the first write.
             key: The model and the decoding.
+            within: Most tokens of the answers to read; others are left out. None reads all.
 
         Raises:
             FtctlError: The file has answers of another model or decoding.
         """
         self.path = folder / key.name
         self._header = key.header
+        self._max_tokens = key.sampling.max_tokens
+        self._within = within
         self._offsets: dict[bytes, int] = {}
         self._synced_s = time.monotonic()
         if self.path.exists():
@@ -157,7 +191,9 @@ class AnswerFile:
             if number == 1:
                 self._require_header(json.loads(line))
             else:
-                self._offsets.setdefault(_parsed(line)[0], offset)
+                prompt, completion = _parsed(line)
+                if self._within is None or self._ends_within(completion, self._within):
+                    self._offsets.setdefault(prompt, offset)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             _log.warning(
                 "%s:%d: not a kept answer (%s); what it answered is asked again",
@@ -165,6 +201,12 @@ class AnswerFile:
                 number,
                 " ".join(str(error).split())[:100],
             )
+
+    def _ends_within(self, completion: Completion, limit: int) -> bool:
+        """Return whether an answer ended by itself, within a limit of tokens that is not its own."""
+        # Without a count of its tokens, an answer has at most as many as its own limit.
+        tokens = completion.completion_tokens or self._max_tokens
+        return completion.finish_reason == "stop" and tokens <= limit
 
     def _require_header(self, found: object) -> None:
         mine = json.loads(_line(self._header))

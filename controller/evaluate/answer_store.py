@@ -2,19 +2,20 @@
 
 `.ftctl/answers/` has a file per model and decoding; see `answer_file`. Answers of a model that is
 gone still count. Delete files to have their models asked again. `ftctl record` writes files of the
-same form to commit, whose answers count first: so every clone scores the same answers.
+same form to commit, whose answers count first: so every clone scores the same answers. A greedy answer
+that ended by itself also counts under any other limit of tokens that it keeps to.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backends.contract.backend import Backend
 from backends.contract.completions import Completion, Prompt
 from backends.contract.jobs import BaseModel
 from controller.errors import FtctlError
-from controller.evaluate.answer_file import AnswerFile, AnswerKey, prompt_digest
+from controller.evaluate.answer_file import AnswerFile, AnswerKey, limits_of, prompt_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,23 +126,31 @@ class AnswerStore:
 
     def _file(self, key: AnswerKey) -> "_KeptFile":
         if key not in self._files:
-            committed = None if self._committed is None else AnswerFile(self._committed, key)
-            self._files[key] = _KeptFile(AnswerFile(self._folder, key), committed)
+            committed = [] if self._committed is None else [AnswerFile(self._committed, key)]
+            own = AnswerFile(self._folder, key)
+            self._files[key] = _KeptFile(own, [*committed, own, *self._under_other_limits(key)])
         return self._files[key]
+
+    def _under_other_limits(self, key: AnswerKey) -> Iterator[AnswerFile]:
+        """Yield the same model's answers that another limit of tokens would not have changed."""
+        for folder in filter(None, (self._committed, self._folder)):
+            for limit in limits_of(folder, key):
+                other = replace(key, sampling=replace(key.sampling, max_tokens=limit))
+                yield AnswerFile(folder, other, within=key.sampling.max_tokens)
 
 
 class _KeptFile:
-    """The answers of one key: of this machine, and committed."""
+    """The answers of one key: of this machine, and other files with such answers."""
 
-    def __init__(self, own: AnswerFile, committed: AnswerFile | None) -> None:
+    def __init__(self, own: AnswerFile, files: Sequence[AnswerFile]) -> None:
         self.path, self.append, self.sync = own.path, own.append, own.sync
-        self._files = [own] if committed is None else [committed, own]
+        self._files = files
 
     def __contains__(self, prompt: bytes) -> bool:
         return any(prompt in file for file in self._files)
 
     def read(self, prompt: bytes) -> Completion:
-        """Return the answer to a prompt, by the prompt's digest; a committed answer first."""
+        """Return the answer to a prompt, by the prompt's digest, from the first file with one."""
         return next(file.read(prompt) for file in self._files if prompt in file)
 
 

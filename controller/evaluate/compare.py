@@ -250,9 +250,20 @@ def _built(
         place=build.backend,
         base_model=base_model,
         model_id=build.model_id,
-        identity=f"{build.backend} {build.model_id} {build.fingerprint} attempt {build.attempt}",
+        identity=_identity(build, context),
         sampling=_sampling(desired),
     )
+
+
+def _identity(build: Build, context: EvaluationContext) -> str:
+    """Return the identity of a trained model.
+
+    An adopted model of a service is known by its ID alone, as where `method: prompt` names it: what
+    was recorded of it stays valid when its spec is adopted again, with the data that was missing.
+    """
+    if build.is_adopted and context.open_backend(build.backend).capabilities().endpoints:
+        return f"{build.backend} model:{build.model_id}"
+    return f"{build.backend} {build.model_id} {build.fingerprint} attempt {build.attempt}"
 
 
 def _kept(production: Build, desired: Desired, context: EvaluationContext) -> EvaluatedModel | None:

@@ -374,3 +374,37 @@ def test_log_probabilities_stand_beside_an_answer(tmp_path):
     assert line["logprobs"] == [token]
     assert "logprobs" not in line["completion"]
     assert list(AnswerFile(tmp_path, KEY).read(digest).logprobs) == [token]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept_at", "wanted_at", "counts"),
+    [
+        (Completion(text="예약", finish_reason="stop", completion_tokens=2), 256, 16, True),
+        (Completion(text="예약", finish_reason="stop", completion_tokens=2), 16, 256, True),
+        (Completion(text="길다", finish_reason="stop", completion_tokens=17), 256, 16, False),
+        (Completion(text="잘렸다", finish_reason="length", completion_tokens=16), 16, 256, False),
+        (Completion(text="몇 개인지 모른다", finish_reason="stop"), 256, 16, False),
+        (Completion(text="몇 개인지 모른다", finish_reason="stop"), 16, 256, True),
+    ],
+)
+@pytest.mark.parametrize("folder", ["answers", "recorded"])
+def test_a_greedy_answer_that_ended_counts_under_another_limit(
+    tmp_path, answer, kept_at, wanted_at, counts, folder
+):
+    key = AnswerKey("카페 모델", Sampling(max_tokens=kept_at))
+    AnswerFile(tmp_path / folder, key).append(prompt_digest(PROMPT), answer)
+    AnswerFile(tmp_path / folder, replace(key, model="다른 모델")).append(
+        prompt_digest(asked("다른 질문")), answer
+    )
+    store = AnswerStore(tmp_path / "answers", tmp_path / "recorded")
+    wanted = AnswerKey("카페 모델", Sampling(max_tokens=wanted_at))
+    found = [one and one.text for one in store.find(wanted, [PROMPT])]
+    assert found == [answer.text if counts else None]
+    assert store.missing(wanted, [PROMPT, asked("다른 질문")]) == ([1] if counts else [0, 1])
+
+
+def test_a_drawn_answer_counts_under_its_own_limit_only(tmp_path):
+    key = AnswerKey("카페 모델", Sampling(max_tokens=256, temperature=1.0))
+    AnswerFile(tmp_path, key).append(prompt_digest(PROMPT), ANSWER)
+    wanted = replace(key, sampling=replace(key.sampling, max_tokens=16))
+    assert AnswerStore(tmp_path).missing(wanted, [PROMPT]) == [0]
