@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 from backends.contract.backend import Capabilities
+from backends.contract.common_names import COMMON_NAMES
 from backends.contract.completions import Completed
 from backends.contract.faults import Call
 from backends.contract.inspector import ExampleInspector, Json
@@ -31,6 +32,11 @@ def _hyperparameters(call: Call, parsed: Mapping[str, Json], _: Given) -> None:
         json.dumps(parsed, allow_nan=False)
     except ValueError as error:
         raise call.wrong(shown(parsed), f"what JSON can hold ({error})") from error
+
+
+def _common_names(call: Call, names: Mapping[str, str], _: Given) -> None:
+    if unknown := sorted({*names.values()} - COMMON_NAMES):
+        raise call.wrong(shown(unknown), "names of backends.contract.common_names")
 
 
 def _base_model(call: Call, found: BaseModel, _: Given) -> None:
@@ -188,6 +194,7 @@ def _result(call: Call, job: Job) -> None:
 
 CHECKS: Final[Mapping[str, Callable[[Call, Any, Given], None]]] = {
     "capabilities": _capabilities,
+    "common_names": _common_names,
     "parse_hyperparameters": _hyperparameters,
     "resolve_base_model": _base_model,
     "recipes": _recipes,

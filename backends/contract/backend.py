@@ -14,6 +14,7 @@ The modules of the contract import only each other and the standard library:
 - `shutdowns`: announced ends of models
 - `recording`: prices of answers, and completions that a service has stored
 - `methods`: training methods and their forms of examples
+- `common_names`: hyperparameters that several backends have under names of their own
 """
 
 from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
@@ -102,6 +103,13 @@ class Backend(Protocol):
 
         Raises:
             HyperparametersInvalid: With every problem found.
+        """
+
+    def common_names(self) -> Mapping[str, str]:
+        """Return the common name of each hyperparameter that other backends have as well.
+
+        The names are those of `backends.contract.common_names`; `ftctl move` translates by them. A
+        backend may lack this method.
         """
 
     def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:

@@ -41,6 +41,7 @@ class Lacking:
 
 OPTIONAL: Final[Mapping[str, Any]] = {
     "announced_shutdowns": {},
+    "common_names": {},
     "curve": (),
     "download": Lacking("gives no files"),
     "estimate_answers": None,

@@ -68,6 +68,10 @@ class LocalGpuBackend:
         """Check hyperparameters and write out every default."""
         return hyperparameters.parse(method, raw)
 
+    def common_names(self) -> Mapping[str, str]:
+        """Return the common names of hyperparameters."""
+        return hyperparameters.COMMON_NAMES
+
     def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
         """Find out what a spec's `base_model` is, without network.
 

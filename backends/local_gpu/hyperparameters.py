@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from backends.contract import common_names as common
 from backends.contract.errors import FieldProblem, HyperparametersInvalid
 from backends.contract.inspector import Json
 from backends.contract.methods import CONTINUED_PRETRAINING, SUPERVISED
@@ -115,6 +116,19 @@ _READ_AS: Final[Mapping[str, type[BaseModel]]] = {
     CONTINUED_PRETRAINING.name: _Texts,
 }
 METHODS: Final = frozenset(_READ_AS)
+COMMON_NAMES: Final[Mapping[str, str]] = {
+    "num_train_epochs": common.EPOCHS,
+    "per_device_train_batch_size": common.DEVICE_BATCH,
+    "gradient_accumulation_steps": common.ACCUMULATION,
+    "learning_rate": common.RATE,
+    "lr_scheduler_type": common.SCHEDULE,
+    "warmup_steps": common.WARMUP,
+    "weight_decay": common.WEIGHT_DECAY,
+    "max_grad_norm": common.MAX_GRAD_NORM,
+    "r": common.LORA_RANK,
+    "lora_dropout": common.LORA_DROPOUT,
+}
+"""Common names of settings; see `backends.contract.common_names`."""
 REFERENCE: Final[Mapping[str, type[BaseModel]]] = {
     "Every training": _Common,
     "With an adapter (`finetuning_type: lora`)": _Adapter,

@@ -102,6 +102,10 @@ class OpenAIBackend:
         """Check hyperparameters and write out every default."""
         return hyperparameters.parse(method, raw, self.endpoint.kind)
 
+    def common_names(self) -> Mapping[str, str]:
+        """Return the common names of hyperparameters."""
+        return hyperparameters.common_names(self.endpoint.kind)
+
     def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
         """Return a spec's `base_model` by its name, without network."""
         del folder
@@ -111,10 +115,8 @@ class OpenAIBackend:
                 "Name a model that the server trains, or write `backend: local-gpu`.",
             )
         if revision is not None:
-            raise BaseModelMissing(
-                "a server's models have no revision",
-                "Remove `revision`, and name a dated snapshot in `base_model`.",
-            )
+            remedy = "Remove `revision`, and name a dated snapshot in `base_model`."
+            raise BaseModelMissing("a server's models have no revision", remedy)
         return BaseModel(
             reference=base_model,
             revision=None,

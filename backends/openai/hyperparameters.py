@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from backends.contract import common_names as common
 from backends.contract.errors import FieldProblem, HyperparametersInvalid
 from backends.contract.inspector import Json
 from backends.contract.methods import DPO, REINFORCEMENT, SUPERVISED
@@ -95,6 +96,21 @@ REFERENCE: Final[Mapping[str, type[BaseModel]]] = {
     **{f"Endpoints of `kind: {kind}`": own for kind, own in _OWN.items()},
 }
 """The settings by what they apply to, for `ftctl help servers`."""
+_COMMON_NAMES: Final[Mapping[str, str]] = {
+    "n_epochs": common.EPOCHS,
+    "batch_size": common.BATCH,
+    "learning_rate": common.RATE,
+    "learning_rate_multiplier": common.RATE_MULTIPLIER,
+    "beta": common.BETA,
+    "lr_scheduler": common.SCHEDULE,
+    "warmup_ratio": common.WARMUP,
+    "weight_decay": common.WEIGHT_DECAY,
+    "max_grad_norm": common.MAX_GRAD_NORM,
+    "lora_r": common.LORA_RANK,
+    "lora_rank": common.LORA_RANK,
+    "lora_alpha": common.LORA_ALPHA,
+    "lora_dropout": common.LORA_DROPOUT,
+}
 _ELSEWHERE: Final = {
     "suffix": "Remove it: the fine-tune's name is used.",
     "seed": "Write `seed:` beside `hyperparameters`.",
@@ -147,6 +163,15 @@ def parse(method: str, raw: Mapping[str, Json], kind: str = "openai") -> dict[st
     if problems:
         raise HyperparametersInvalid(problems)
     return settings
+
+
+def common_names(kind: str) -> dict[str, str]:
+    """Return the common names of the settings that servers of a kind have."""
+    methods = profile_of(kind).methods
+    known = {
+        key for method in methods for part in _parts(kind, method) for key in part.model_fields
+    }
+    return {key: name for key, name in _COMMON_NAMES.items() if key in known}
 
 
 def _response_format(given: Json) -> list[FieldProblem]:

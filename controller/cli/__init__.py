@@ -26,6 +26,7 @@ COMMANDS = {
     "data": "Show what the model reads: build, stats, preview, diff, explain.",
     "adopt": "Take over models that a server holds; train nothing.",
     "plan": "Show what would be done, why, and what it costs.",
+    "move": "Edit specs for another backend, endpoint or base model.",
     "apply": "Train, evaluate, judge and promote until specs and models agree.",
     "record": "Keep what models in production say, while they speak.",
     "evaluate": "Measure a fine-tune's model again, by the newest scoring.",

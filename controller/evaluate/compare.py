@@ -138,11 +138,11 @@ def compare_with(
         return Comparison(
             models=tuple(models), recorded={}, production_build=None, retaining=retaining
         )
-    recorded = _recorded_scores(production, desired)
+    recorded = recorded_scores(production, desired)
     if recorded is None and not asks_production:
         recorded = {PRODUCTION: {}}
-    kept = _kept(production, desired, context)
-    if kept is not None:
+    kept = recorded_production(production, desired, context)
+    if kept is not None and context.has_answers(kept):
         models.append(kept)
         recorded = {}
     elif not recorded or (asks_production and needs_answers(desired, PRODUCTION)):
@@ -170,6 +170,19 @@ def production_model(build: Build, desired: Desired, context: EvaluationContext)
     except BackendError:
         base_model = _recorded_base(build)
     return _built(PRODUCTION, build, base_model, desired, context)
+
+
+def recorded_production(
+    production: Build, desired: Desired, context: EvaluationContext
+) -> EvaluatedModel | None:
+    """Return the production build as a model whose answers are kept, and which need not be asked.
+
+    None where the examples that it shows are gone: nobody knows what it was asked.
+    """
+    try:
+        return _built(PRODUCTION, production, _recorded_base(production), desired, context)
+    except BackendError:
+        return None
 
 
 def needs_answers(desired: Desired, model: str) -> bool:
@@ -266,16 +279,6 @@ def _identity(build: Build, context: EvaluationContext) -> str:
     return f"{build.backend} {build.model_id} {build.fingerprint} attempt {build.attempt}"
 
 
-def _kept(production: Build, desired: Desired, context: EvaluationContext) -> EvaluatedModel | None:
-    """Return production if all its answers are kept, so that it need not be asked."""
-    try:
-        model = _built(PRODUCTION, production, _recorded_base(production), desired, context)
-    except BackendError:
-        # The examples that it shows are gone, and without them nobody knows what it was asked.
-        return None
-    return model if context.has_answers(model) else None
-
-
 def _base_models(
     build: Build, desired: Desired, context: EvaluationContext
 ) -> Iterator[EvaluatedModel]:
@@ -357,7 +360,7 @@ def _base_model(build: Build, desired: Desired, context: EvaluationContext) -> B
     return found
 
 
-def _recorded_scores(production: Build, desired: Desired) -> dict[str, Scores] | None:
+def recorded_scores(production: Build, desired: Desired) -> dict[str, Scores] | None:
     """Return production's scores if the same held-out examples and metrics gave them.
 
     None if only the version of scoring differs.

@@ -133,6 +133,9 @@ class Metric(Generic[SettingsT]):
     higher_is_better: bool
     is_proportion: bool = False
     """True if tallies are `RIGHT` and `WRONG`, so that the score is a share of the examples."""
+    full_score: float | None = None
+    """Score of answers that are all right, where the lowest score is 0; None if scores have no such
+    ends. A margin of such a score is a share of it."""
     is_of_texts: bool = False
     """True if plain texts, which nobody answers, have this score too."""
     unit: Literal["", "s"] = ""

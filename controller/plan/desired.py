@@ -8,6 +8,7 @@ from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel, Estimate
 from controller.evaluate.gate import Condition, parse_condition, slices_of
 from controller.lockfile.model import DataFacts
+from controller.plan.moving.move import Move
 from controller.spec.model import Spec
 
 
@@ -55,6 +56,8 @@ class Desired:
     estimate: Estimate
     data_changes: Mapping[str, DataChange]
     """By training-data digest of a recorded build, where its dataset is still here."""
+    move: Move | None = None
+    """The way from the production build's backend, endpoint or base model to that of the spec."""
     shutdown: Shutdown | None = None
     warnings: tuple[str, ...] = ()
     """Remarks on data and model for a person who is about to pay for training."""

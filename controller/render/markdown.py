@@ -28,7 +28,8 @@ def plan_markdown(plan: Plan, desired: Mapping[str, Desired]) -> str:
     rows = ["| fine-tune | action | reason |", "|---|---|---|"]
     for action in plan.actions:
         style = action.style
-        reason = f"{cell(one_line(action.reason, _REASON_WIDTH))}{_cancels(action)}"
+        said = "; ".join([action.reason, *action.review()])
+        reason = f"{cell(one_line(said, _REASON_WIDTH))}{_cancels(action)}"
         rows.append(f"| {cell(action.name)} | {style.symbol} {style.sentence} | {reason} |")
     spends = any(action.estimate is not None for action in plan.actions)
     rows = [*_fitting(rows), *_ends(plan)]

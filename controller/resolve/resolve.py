@@ -35,6 +35,7 @@ from controller.resolve.check_metrics import check_fit, fit_warnings
 from controller.resolve.check_prompt import check_shots
 from controller.resolve.gate_size import unanswerable
 from controller.resolve.inputs import Readings, build_one, identify_base
+from controller.resolve.moves import find_move, with_implied_gate
 from controller.resolve.preflight import warnings_of
 from controller.resolve.recipes import Recorded, Variant, choose
 from controller.resolve.retain import check_tools, find_retained, retained_sizes
@@ -115,12 +116,17 @@ def resolve(
             refuse(wrong, list(check_policies(loaded, policies)))
             backend = open_backend(loaded.spec.place)
             variant = _choose(loaded, entry, backend, readings, recorded)
-            one, requests[name], files[name] = _resolve_one(
-                loaded, entry, readings, backend, variant, earlier
+            dataset = variant.built.dataset
+            judged = with_implied_gate(
+                loaded, variant.fingerprint, entry, dataset, readings, open_backend
             )
+            one, requests[name], files[name] = _resolve_one(
+                judged, entry, readings, backend, variant, earlier
+            )
+            move = find_move(one, loaded.spec, entry, dataset, readings, open_backend)
             paid = one.paid or _asks_paid(one.spec, open_backend, readings.answers)
-            desired[name] = with_changes(one, paid=paid)
-            datasets[name] = variant.built.dataset
+            desired[name] = with_changes(one, paid=paid, move=move)
+            datasets[name] = dataset
         except DataNotRead as error:
             unresolved[name] = _deferred(name, error)
         except InvalidInput as error:

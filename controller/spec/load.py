@@ -164,6 +164,24 @@ def read_spec(
         return None, [error.problem(file=file)]
     except FileNotFoundError:
         return None, [Problem(file=file, message="was removed", remedy="Run the command again.")]
+    return parse_spec(root, path, text, file=file, parse=parse)
+
+
+def parse_spec(
+    root: Path, path: Path, text: bytes, *, file: str, parse: Parse = parse_yaml
+) -> tuple[LoadedSpec | None, list[Problem]]:
+    """Parse the text of a spec, which need not be in its file yet.
+
+    Args:
+        root: The repository, in which other files are that the spec names.
+        path: Path of the spec's file.
+        text: Its bytes.
+        file: Its name in messages.
+        parse: Parses its bytes, as `parse_yaml` does.
+
+    Returns:
+        The spec, or None with its problems.
+    """
     document, problems = parse(text, file)
     if document is None:
         return None, problems

@@ -147,6 +147,10 @@ class BaseAction(ActionDefaults, ABC):
         """Return labelled lines below the action in a plan."""
         return ()
 
+    def review(self) -> Iterable[str]:
+        """Return what a reviewer should see unfolded, beside the reason."""
+        return ()
+
     def remarks(self) -> Iterable[str]:
         """Return lines below the rows."""
         return ()

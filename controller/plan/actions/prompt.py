@@ -10,6 +10,15 @@ from controller.plan.actions.groups import CancellingAction
 from controller.plan.actions.train import change_text, shutdown_text
 from controller.plan.desired import Shutdown
 from controller.plan.fingerprint import InputChange
+from controller.plan.moving.move import Move
+from controller.plan.moving.rows import (
+    home_rows,
+    is_of_home,
+    move_json,
+    move_remarks,
+    move_review,
+    move_rows,
+)
 from controller.render.text import one_line
 
 _WIDTH = 60
@@ -29,12 +38,21 @@ class Prompt(CancellingAction):
     data: DataFacts
     judged_against: str | None = None
     """The production build that stays until this one passes the gate, and its place."""
+    move: Move | None = None
+    """The move that the prompt is for."""
+    production_end: Shutdown | None = None
+    """End of the model in production, for a move."""
     shutdown: Shutdown | None = None
     warnings: tuple[str, ...] = ()
-    style = ActionStyle(
-        "+", "will be prompted (nothing is trained)", "to prompt", 15, done="recorded"
-    )
     own_job = None
+
+    @property
+    def style(self) -> ActionStyle:
+        """Words for people."""
+        if self.move is None:
+            return _PROMPT
+        sentence = f"{self.move.sentence} (nothing is trained)"
+        return ActionStyle("+", sentence, "to move", 15, done="recorded")
 
     @property
     def target(self) -> str:
@@ -52,8 +70,10 @@ class Prompt(CancellingAction):
 
     def json(self) -> dict[str, Json]:
         """Return the build, its prompt, and what differs from the one it replaces."""
+        move = move_json(self.move, self.production_end) if self.move is not None else None
         return {
             **self.effects_json(),
+            **({"move": move} if move is not None else {}),
             "fingerprint": self.fingerprint,
             "base_model": self.base_model,
             "system": self.system,
@@ -67,21 +87,38 @@ class Prompt(CancellingAction):
 
     def rows(self) -> Iterator[Row]:
         """Yield the prompt, what differs, and the cost."""
+        if self.move is not None:
+            yield from home_rows(self.move)
         for change in self.changes:
-            yield change.field, change_text(change)
+            if not is_of_home(self.move, change.field):
+                yield change.field, change_text(change)
         if self.system is not None and "prompt.system" not in {one.field for one in self.changes}:
             yield "system", one_line(self.system, _WIDTH)
         held_out = f"{self.data.held_out.examples:,}" if self.data.held_out.examples else "none"
         shown = f"{self.few_shot} before each question, " if self.few_shot else ""
         yield "examples", f"{shown}{held_out} held out"
         yield from self.cancel_rows()
-        if self.judged_against is not None:
+        if self.move is not None:
+            yield from move_rows(self.move, self.production_end)
+        elif self.judged_against is not None:
             yield "production", self.judged_against
         yield "cost", "$0.00"
 
+    def review(self) -> Iterator[str]:
+        """Yield what judges a move."""
+        if self.move is not None:
+            yield from move_review(self.move)
+
     def remarks(self) -> Iterator[str]:
         """Yield warnings."""
+        if self.move is not None:
+            yield from move_remarks(self.move)
         if self.shutdown is not None:
             yield f"! {shutdown_text(self.shutdown, 'the base model')}"
         for warning in self.warnings:
             yield f"! {warning}"
+
+
+_PROMPT = ActionStyle(
+    "+", "will be prompted (nothing is trained)", "to prompt", 15, done="recorded"
+)

@@ -11,6 +11,15 @@ from controller.plan.actions.base import ActionStyle, BaseAction, Row
 from controller.plan.actions.groups import CancellingAction
 from controller.plan.desired import DataChange, Shutdown
 from controller.plan.fingerprint import InputChange
+from controller.plan.moving.move import Move
+from controller.plan.moving.rows import (
+    home_rows,
+    is_of_home,
+    move_json,
+    move_remarks,
+    move_review,
+    move_rows,
+)
 from controller.render.text import dollars, number, one_line
 
 _VALUE_WIDTH = 60
@@ -30,6 +39,10 @@ class Train(CancellingAction):
     estimate: Estimate
     judged_against: str | None = None
     """The production build that stays until this one passes the gate, and its place."""
+    move: Move | None = None
+    """The move that the job is for."""
+    production_end: Shutdown | None = None
+    """End of the model in production, for a move."""
     shutdown: Shutdown | None = None
     warnings: tuple[str, ...] = ()
     retrain: bool
@@ -38,6 +51,8 @@ class Train(CancellingAction):
     @property
     def style(self) -> ActionStyle:
         """Words for people."""
+        if self.move is not None:
+            return ActionStyle("±", self.move.sentence, "to move", 15, done="submitted")
         return _RETRAIN if self.retrain else _TRAIN
 
     @property
@@ -85,22 +100,37 @@ class Train(CancellingAction):
         }
         if self.data_change is not None:
             value["examples"] = asdict(self.data_change)
+        if self.move is not None:
+            value["move"] = move_json(self.move, self.production_end)
         return value
 
     def rows(self) -> Iterator[Row]:
         """Yield every input that forces training, and what the job takes."""
+        if self.move is not None:
+            yield from home_rows(self.move)
         for change in self.changes:
+            if is_of_home(self.move, change.field):
+                continue
             data = self.data_change if change.field == "data" else None
             yield change.field, f"{change_text(change, data)}  # forces training"
         train, held_out = self.data.train.examples, self.data.held_out.examples
         yield "examples", f"{train:,}, {held_out:,} held out"
         yield from self.cancel_rows()
-        if self.judged_against is not None:
+        if self.move is not None:
+            yield from move_rows(self.move, self.production_end)
+        elif self.judged_against is not None:
             yield "production", self.judged_against
         yield "cost", _estimate_text(self.estimate)
 
+    def review(self) -> Iterator[str]:
+        """Yield what judges a move."""
+        if self.move is not None:
+            yield from move_review(self.move)
+
     def remarks(self) -> Iterator[str]:
         """Yield warnings."""
+        if self.move is not None:
+            yield from move_remarks(self.move)
         if self.shutdown is not None:
             yield f"! {shutdown_text(self.shutdown)}"
         for warning in self.warnings:

@@ -27,8 +27,9 @@ WITH_SPEC: tuple[Rule, ...] = (
     training.stop_after_failure,
     training.stop_without_answer,
     prompts.stop_without_base,
-    prompts.prompt,
     training.adopt,
+    training.keep_unjudged_home,
+    prompts.prompt,
     training.keep_to_budget,
     training.train,
 )

@@ -6,6 +6,7 @@ from controller.lockfile.model import Build
 from controller.plan.actions import Blocked, BlockReason, Prompt
 from controller.plan.desired import Desired
 from controller.plan.fingerprint import InputChange, diff_inputs
+from controller.plan.moving.rows import changed_fields
 from controller.plan.state import State
 
 
@@ -28,7 +29,7 @@ def prompt(state: State) -> Prompt | None:
         return None
     previous = state.previous
     differing = tuple(_read_without_training(previous, desired)) if previous else ()
-    changed = ", ".join(change.field for change in differing)
+    changed = ", ".join(changed_fields(desired.move, [change.field for change in differing]))
     return Prompt(
         name=state.name,
         reason=f"{changed} changed" if changed else "no build is recorded",
@@ -39,6 +40,8 @@ def prompt(state: State) -> Prompt | None:
         changes=differing,
         data=desired.data,
         judged_against=state.judged_against,
+        move=desired.move,
+        production_end=state.overview.observed.shutdowns.get(state.name),
         shutdown=state.overview.observed.base_shutdowns.get(state.name, desired.shutdown),
         warnings=(*desired.warnings, *state.gate_warnings()),
         cancels=state.cancels,

@@ -4,6 +4,7 @@ from backends.contract.jobs import JobState
 from controller.plan.actions import Adopt, Blocked, BlockReason, Train
 from controller.plan.fingerprint import diff_inputs
 from controller.plan.job_steps import joinable, next_attempt
+from controller.plan.moving.rows import cannot_judge, changed_fields
 from controller.plan.state import State
 
 
@@ -45,6 +46,21 @@ def adopt(state: State) -> Adopt | None:
         cancels=state.cancels,
         replaces=state.entry.production,
     )
+
+
+def keep_unjudged_home(state: State) -> Blocked | None:
+    """Stop a move that nothing can judge: production is gone, and its answers are not recorded."""
+    end, move = state.overview.observed.shutdowns.get(state.name), state.desired.move
+    why = cannot_judge(move, end) if state.build is None else None
+    if why is None:
+        return None
+    where = f"in {state.desired.file}"
+    remedy = (
+        f"Write a gate of what can still be measured {where}, such as `gate: [accuracy >= 0.9]` or "
+        "a condition on `base`, and leave `production` out of evaluation.compare_to. "
+        "Or write `gate: []`, which promotes whatever is trained."
+    )
+    return state.blocked(BlockReason.INPUT, f"nothing can judge this move: {why}", remedy)
 
 
 def keep_to_budget(state: State) -> Blocked | None:
@@ -91,7 +107,8 @@ def train(state: State) -> Train | None:
     if previous is None:
         reason = "no build is recorded"
     elif differing:
-        reason = f"{', '.join(change.field for change in differing)} changed"
+        fields = changed_fields(desired.move, [change.field for change in differing])
+        reason = f"{', '.join(fields)} changed"
     else:
         reason = "another attempt was asked for"
     if attempt > 1:
@@ -105,6 +122,8 @@ def train(state: State) -> Train | None:
         data_change=data_change,
         data=desired.data,
         judged_against=state.judged_against,
+        move=desired.move,
+        production_end=state.overview.observed.shutdowns.get(state.name),
         shutdown=state.overview.observed.base_shutdowns.get(state.name, desired.shutdown),
         warnings=(*desired.warnings, *state.gate_warnings()),
         estimate=desired.estimate,

@@ -66,6 +66,7 @@ REMEDY = (
 CALLS = {
     "capabilities": lambda b: b.capabilities(),
     "parse_hyperparameters": lambda b: b.parse_hyperparameters("supervised", {}),
+    "common_names": lambda b: b.common_names(),
     "resolve_base_model": lambda b: b.resolve_base_model("acme/base", None, NOWHERE),
     "inspector": lambda b: b.inspector(BASE, "supervised", {}),
     "estimate": lambda b: b.estimate(REQUEST, 10, None),
@@ -240,6 +241,8 @@ WRONG = [
     ("events", ["a line"], "'a line', the contract asks for Event"),
     ("events", [Event(time_s=1.0, message=None)], "message None, the contract asks for str"),
     ("events", None, "failed: TypeError"),
+    ("common_names", {"epochs": "passes"}, "['passes'], the contract asks for names of"),
+    ("common_names", None, "None, the contract asks for Mapping[str, str]"),
     ("curve", [1.5], "1.5, the contract asks for CurvePoint"),
     ("curve", [CurvePoint(step=1.5)], "step 1.5, the contract asks for int"),
     ("curve", None, "failed: TypeError"),
@@ -529,3 +532,7 @@ def test_a_name_that_nobody_announced_is_answered_with_the_names_that_are(tmp_pa
 )
 def test_values_are_compared_with_types(value, wanted, found):
     assert misfit(value, wanted) == found
+
+
+def test_a_backend_without_common_names_has_none(tmp_path: Path):
+    assert acme(tmp_path).common_names() == {}

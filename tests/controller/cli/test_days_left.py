@@ -327,8 +327,8 @@ def test_a_wrong_number_of_days_is_refused(shell, fleet, days):
 
 def test_a_plan_names_the_end_of_models_that_the_spec_no_longer_trains(shell, fleet, serve):
     fleet(a=None, b=None)
-    shell.declare("a")  # moved to another backend
-    shell.declare("b")
+    shell.declare("a", "gate: []\n")  # moved to another backend
+    shell.declare("b", "gate: []\n")
     with serve({"ft:model:1": day(46), "ft:model:2": day(46)}):
         code, text = shell("plan")
         markdown = shell("plan", "--markdown")[1]
@@ -357,7 +357,7 @@ def test_a_plan_takes_the_end_of_a_base_model_from_its_service(shell, serve):
 
 def test_a_plan_stands_without_an_answer_about_dates(shell, fleet, serve):
     fleet(a=day(5))
-    shell.declare("a")
+    shell.declare("a", "gate: []\n")
     with serve({}, status=500):
         code, text = shell("plan")
 

@@ -7,7 +7,8 @@ from backends.contract.jobs import Estimate, JobState, Progress
 from controller.errors import Problem
 from controller.lockfile.model import Entry, Lockfile
 from controller.plan.actions import Blocked, BlockReason, Deferred
-from controller.plan.desired import DataChange, Desired
+from controller.plan.desired import DataChange, Desired, Shutdown
+from controller.plan.moving.move import Judges, Move
 from controller.plan.observed import Lost, Observed
 from controller.plan.plan import Plan, make_plan
 
@@ -55,6 +56,70 @@ def retrain(make, name):
         estimate=Estimate(usd=(3.1, 4.7), gpu_hours=(0.2, 0.35), steps=1234),
     )
     return Situation(desired=desired, entry=make.entry(old, production=old))
+
+
+HOSTED = "ft:gpt-4o-mini-2024-07-18:acme:triage:AbC"
+
+
+def moving(make, name, **changes):
+    """Return what is known of a hosted fine-tune whose spec moved to this machine."""
+    gate = "accuracy >= production.accuracy - 0.02 @ 95%"
+    old = make.desired(
+        name,
+        backend="openai",
+        base_model="gpt-4o-mini-2024-07-18",
+        base="model:gpt-4o-mini-2024-07-18",
+        hyperparameters={"n_epochs": 3},
+    )
+    build = make.build(old, model_id=HOSTED)
+    settings = {"num_train_epochs": 3, "learning_rate": 0.00036}
+    desired = make.desired(
+        name,
+        backend="local-gpu",
+        base_model="Qwen/Qwen3-4B",
+        base="hub:Qwen/Qwen3-4B@1",
+        hyperparameters=settings,
+        evaluation={"metrics": ["accuracy"], "compare_to": ["base", "production"]},
+        gate=[gate],
+        aliases=[HOSTED],
+    )
+    move = Move(
+        build=build.fingerprint,
+        model_id=HOSTED,
+        old_place="openai",
+        old_base="gpt-4o-mini-2024-07-18",
+        new_place="local-gpu",
+        new_base="Qwen/Qwen3-4B",
+        hyperparameters=settings,
+        gate=(gate,),
+        judges=Judges(prompts=240, missing=0),
+        paid=True,
+    )
+    end = Shutdown(date="2027-01-14", days_left=46, source="shutdown_date of default", model=HOSTED)
+    return Situation(
+        desired=replace(
+            desired,
+            move=replace(move, **changes),
+            estimate=Estimate(usd=(0.0, 0.0), gpu_hours=(0.1, 0.2), steps=270),
+        ),
+        entry=make.entry(build, production=build),
+        observed=Observed(shutdowns={name: end}),
+    )
+
+
+def move(make, name):
+    return moving(make, name)
+
+
+def move_implied(make, name):
+    note = "72 held-out examples cannot show a margin of 0.02 at 95%, so luck may decide"
+    judges = Judges(prompts=72, missing=30)
+    return moving(make, name, implied=True, note=note, judges=judges)
+
+
+def move_unjudged(make, name):
+    unopened = "no endpoint is called 'eu'"
+    return moving(make, name, judges=Judges(prompts=72, missing=72, unopened=unopened))
 
 
 def reuse(make, name):
@@ -206,7 +271,7 @@ SITUATIONS: Mapping[str, Callable[..., Situation]] = {
     for function in (
         train, retrain, reuse, wait, evaluate, judge, promote, gate_failed, failed, adopt, record,
         resume, over_budget, protect, supersede, retire, unpriced, unread, restore, suspended,
-        broken,
+        broken, move, move_implied, move_unjudged,
     )
 }  # fmt: skip
 
@@ -235,6 +300,9 @@ def plan_of(make, *names: str) -> Planned:
         jobs={key: job for one in made.values() for key, job in one.observed.jobs.items()},
         found={key: jobs for one in made.values() for key, jobs in one.observed.found.items()},
         lost={key: lost for one in made.values() for key, lost in one.observed.lost.items()},
+        shutdowns={
+            key: end for one in made.values() for key, end in one.observed.shutdowns.items()
+        },
     )
     unresolved = {name: one.unresolved for name, one in made.items() if one.unresolved}
     plan = make_plan(desired, lockfile, observed, 100.0, unresolved)

@@ -50,7 +50,7 @@ def test_production_is_measured_with_the_base_model_it_was_trained_from(repo):
 
     repo.backend = Watching(repo.service)
     settings = {"compare_to": ["base", "production"], "max_tokens": 7}
-    repo.declare(base_model="acme/larger", evaluation=settings)
+    repo.declare(base_model="acme/larger", evaluation=settings, gate=[])
     repo.settle()
     new = repo.lockfile.finetunes["faq"].builds[production(repo)].model_id
     assert ("acme/larger", [new, None]) in asked
@@ -62,7 +62,7 @@ def test_production_is_not_asked_again_while_its_scores_stand(repo):
     repo.declare(evaluation=settings)
     repo.settle()
     old = production(repo)
-    repo.declare(base_model="acme/larger", evaluation=settings)
+    repo.declare(base_model="acme/larger", evaluation=settings, gate=[])
     repo.backend.missing = frozenset({"acme/base"})
     assert repo.settle().exit_code == ExitCode.DONE
     builds = repo.lockfile.finetunes["faq"].builds
@@ -74,9 +74,8 @@ def test_production_is_not_asked_again_while_its_scores_stand(repo):
 def test_a_base_model_that_is_gone_is_said(repo):
     repo.declare(evaluation={"compare_to": ["production"]})
     repo.settle()
-    repo.declare(
-        base_model="acme/larger", evaluation={"compare_to": ["production"], "max_tokens": 7}
-    )
+    settings = {"compare_to": ["production"], "max_tokens": 7}
+    repo.declare(base_model="acme/larger", evaluation=settings, gate=[])
     repo.backend.missing = frozenset({"acme/base"})
     converged = repo.settle()
     assert converged.exit_code == ExitCode.ERROR

@@ -30,6 +30,7 @@ METRIC = Metric(
     tally=tallies_by_label,
     combine=_combine,
     higher_is_better=True,
+    full_score=1.0,
     prepare=with_labels,
     unreachable=unlabelled,
     is_of_labels=True,

@@ -55,6 +55,7 @@ def macro(name: str, settings: type[LabelSettings], ratio: Ratio) -> Metric[Labe
         tally=tallies_by_label,
         combine=combine,
         higher_is_better=True,
+        full_score=1.0,
         prepare=with_labels,
         unreachable=unlabelled,
         is_of_labels=True,
@@ -82,6 +83,7 @@ def micro(name: str, settings: type[LabelSettings], ratio: Ratio) -> Metric[Labe
         tally=tally,
         combine=lambda sums: ratio(*sums) if sums else None,
         higher_is_better=True,
+        full_score=1.0,
         prepare=with_labels,
         unreachable=unlabelled,
         is_of_labels=True,
@@ -107,6 +109,7 @@ def of_one_label(name: str, settings: type[OneLabel], ratio: Ratio) -> Metric[On
         tally=tally,
         combine=lambda sums: ratio(*sums) if sums else None,
         higher_is_better=True,
+        full_score=1.0,
         misfit=_label_is_missing,
         is_of_labels=True,
     )

@@ -53,4 +53,11 @@ def _combine(sums: Sequence[float]) -> float | None:
     return shortness * math.exp(logarithms / _LONGEST)
 
 
-METRIC = Metric(name="bleu", settings=Bleu, tally=_tallies, combine=_combine, higher_is_better=True)
+METRIC = Metric(
+    name="bleu",
+    settings=Bleu,
+    tally=_tallies,
+    combine=_combine,
+    higher_is_better=True,
+    full_score=100.0,
+)

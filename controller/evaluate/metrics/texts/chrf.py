@@ -57,4 +57,11 @@ def _combine(sums: Sequence[float]) -> float | None:
     return 100 * (1 + _BETA_SQUARED) * precision * recall / (_BETA_SQUARED * precision + recall)
 
 
-METRIC = Metric(name="chrf", settings=Chrf, tally=_tallies, combine=_combine, higher_is_better=True)
+METRIC = Metric(
+    name="chrf",
+    settings=Chrf,
+    tally=_tallies,
+    combine=_combine,
+    higher_is_better=True,
+    full_score=100.0,
+)

@@ -48,4 +48,6 @@ def longest_common(first: Sequence[str], second: Sequence[str]) -> int:
     return len(first) - rows.bit_count()
 
 
-METRIC = Metric(name="rouge_l", settings=RougeL, tally=_tallies, higher_is_better=True)
+METRIC = Metric(
+    name="rouge_l", settings=RougeL, tally=_tallies, higher_is_better=True, full_score=1.0
+)

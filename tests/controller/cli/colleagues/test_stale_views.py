@@ -75,7 +75,7 @@ def test_an_approval_for_one_fine_tune_cancels_no_job_of_another(shell):
     _, plan = shell.json("plan")
     with background(shell, "apply", "--expect", plan["id"]) as first:
         until(lambda: jobs(shell) == 2)
-        shell.declare("a", "seed: 9\n", backend="priced")
+        shell.declare("a", "seed: 9\ngate: []\n", backend="priced")
         assert shell("apply", "-y", "--no-wait")[0] == 0
         end(shell, "job-2")
         text, _ = first.communicate(timeout=20)

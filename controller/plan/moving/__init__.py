@@ -1,0 +1,1 @@
+"""Fine-tunes that move to another backend, endpoint or base model. Pure."""
