@@ -259,7 +259,12 @@ def _of_kind(profile: Profile) -> str:
         facts.append(f"It trains with {_either([f'`{one}`' for one in sorted(profile.methods)])}.")
     if profile.takes_rate:
         facts.append("It takes the learning rate itself.")
-    if not profile.metadata:
+    if profile.api is not None:
+        facts.append(
+            "`account` names the account. A job has the ID that ftctl makes from its fingerprint and "
+            "attempt, and is recognised by it."
+        )
+    elif not profile.metadata:
         facts.append(
             "A job carries no metadata, and is recognised by file, model, seed, settings and suffix."
         )

@@ -50,6 +50,8 @@ class Endpoint:
     """Environment variable with the key."""
     organization: str | None = None
     project: str | None = None
+    account: str | None = None
+    """Account whose name is in the paths of the service, where they name one."""
     deployments: Mapping[str, str] = field(default_factory=dict)
     """The deployment that answers for a model ID, where models are deployed first."""
     prices: Mapping[str, float] = field(default_factory=dict)

@@ -303,11 +303,11 @@ class OpenAIBackend:
     def _client(self) -> "Client":
         try:
             # The only import of the SDK.
-            door = importlib.import_module("backends.openai.api.client")
+            door = importlib.import_module("backends.openai.api.opening")
         except ImportError as error:
             message = f"the openai backend needs the package {error.name}"
             raise BackendError(message, install_command(EXTRA)) from error
-        client: Client = door.Client(settings(self.endpoint, self.environment), self._waiting)
+        client: Client = door.opened(settings(self.endpoint, self.environment), self._waiting)
         return client
 
     @cached_property

@@ -29,6 +29,7 @@ from controller.spec.yaml import MAX_BYTES, parse_yaml
 
 FILE = "ftctl.yaml"
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+_PATH_PART = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
 def _known_kind(kind: str) -> str:
@@ -78,6 +79,8 @@ class EndpointSettings(Strict):
     """Organisation that pays, where a key belongs to several."""
     project: NonEmpty | None = None
     """Project within it."""
+    account: str | None = Field(default=None, pattern=_PATH_PART)
+    """Account at the service, where its addresses name one: at Fireworks."""
     deployments: dict[NonEmpty, NonEmpty] = Field(default_factory=dict)
     """Where models are deployed first: the name of the deployment that answers for a model ID."""
     prices: dict[NonEmpty, float] = Field(default_factory=dict)

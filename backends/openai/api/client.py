@@ -8,14 +8,14 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import httpx2
 import openai
 
 from backends.openai.api.connections import Connections
 from backends.openai.api.endpoints import Settings
-from backends.openai.api.protocol import Body, OutcomeUnknown
+from backends.openai.api.protocol import Body, OutcomeUnknown, read_pages
 from backends.openai.api.raw_answers import AnswerReader, RawAnswer
 from backends.openai.api.retry_policy import RetryLimits
 from backends.openai.api.retrying import Failure, Repeater
@@ -28,7 +28,9 @@ _PIECE: Final = 1 << 18
 """Bytes of a file that are held in memory."""
 _LIMITS: Final = RetryLimits(pause_s=0.5, longest_asked_s=120.0, attempts=3)
 """For requests that may be repeated; a longer pause is left to the caller."""
-_ONCE: Final = RetryLimits(pause_s=0.0, attempts=1)
+ONCE: Final = RetryLimits(pause_s=0.0, attempts=1)
+"""For requests that are sent once."""
+_WRITES: Final = frozenset({"POST", "PUT"})
 
 
 class Client:
@@ -38,8 +40,8 @@ class Client:
         self._reader = AnswerReader(settings.base_url, settings.api_key)
         self._settings = settings
         self._connections = Connections()
-        self._waiting = waiting or Waiting()
-        self.repeat = Repeater(self._waiting)
+        self.waiting = waiting or Waiting()
+        self.repeat = Repeater(self.waiting)
         # All retries happen in this class, which announces long waits.
         self._sdk = openai.OpenAI(
             api_key=settings.api_key,
@@ -70,7 +72,7 @@ class Client:
     @contextmanager
     def apart(self) -> Iterator["Client"]:
         """Open a client to the same server, with connections of its own."""
-        client = Client(self._settings, self._waiting)
+        client = type(self)(self._settings, self.waiting)
         try:
             yield client
         finally:
@@ -94,7 +96,7 @@ class Client:
         rest = {key: body[key] for key in body if key not in {"model", "training_file"}}
         model, file = str(body["model"]), str(body["training_file"])
         return self._json(
-            self._jobs.create, model=model, training_file=file, extra_body=rest, limits=_ONCE
+            self._jobs.create, model=model, training_file=file, extra_body=rest, limits=ONCE
         )
 
     def retrieve_job(self, job_id: str) -> Body:
@@ -125,6 +127,11 @@ class Client:
         """Return one page of the files for training, newest first."""
         after_file = after or openai.omit
         return self._json(self._files.list, purpose="fine-tune", limit=limit, after=after_file)
+
+    def files_named(self, name: str, *, limit: int) -> Iterator[Body]:
+        """Yield the files of a name, from pages of a length."""
+        files = read_pages(lambda after: self.list_files(limit=limit, after=after), limit)
+        return (file for file in files if file.get("filename") == name)
 
     def retrieve_file(self, file_id: str) -> Body:
         """Return a file's description."""
@@ -163,12 +170,12 @@ class Client:
         """Upload a file under a name, streaming; sent once."""
         size_mb = path.stat().st_size / 1e6
         reason = f"{self._reader.host} to receive {size_mb:,.0f} MB"
-        with path.open("rb") as file, self._waiting.during(reason):
+        with path.open("rb") as file, self.waiting.during(reason):
             raw = self._ask(
                 lambda: self._long.files.with_raw_response.create(
                     file=(name, file), purpose="fine-tune"
                 ),
-                _ONCE,
+                ONCE,
             )
         return self._reader.parsed(raw)
 
@@ -176,7 +183,7 @@ class Client:
         """Upload a file under its own name, in parts of 64 MB; return the file object."""
         reason = f"{self._reader.host} to receive {path.stat().st_size / 1e6:,.0f} MB in parts"
         try:
-            with self._waiting.during(reason):
+            with self.waiting.during(reason):
                 upload = self._long.with_options(max_retries=2).uploads.upload_file_chunked(
                     file=path, mime_type="application/jsonl", purpose="fine-tune"
                 )
@@ -205,7 +212,7 @@ class Client:
         """Return a model's answer and its headers; sent once, since the caller repeats it."""
         raw = self._ask(
             lambda: self._long.chat.completions.with_raw_response.create(**_chat_arguments(body)),
-            _ONCE,
+            ONCE,
         )
         return self._reader.parsed(raw), raw.headers
 
@@ -254,6 +261,33 @@ class Client:
                 f"a piece of the answer is not JSON: {self._reader.clean(error)}"
             ) from error
 
+    @property
+    def host(self) -> str:
+        """The server's host."""
+        return self._reader.host
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        files: Mapping[str, tuple[str, IO[bytes]]] | None = None,
+        limits: RetryLimits = _LIMITS,
+    ) -> Body:
+        """Send a request that is not one of the protocol's; return the answer's JSON object."""
+        options: dict[str, object] = {"params": dict(query or {})}
+        given: dict[str, Any] = {"cast_to": httpx2.Response, "options": options}
+        sdk = self._sdk
+        if method in _WRITES:
+            given |= {"body": body, "files": files}
+        if files is not None:
+            sdk = self._long
+            options["headers"] = {"Content-Type": "multipart/form-data"}
+        verb: Callable[..., RawAnswer] = getattr(sdk, method.lower())
+        return self._json(verb, url, limits=limits, **given)
+
     def _json(
         self,
         call: Callable[..., RawAnswer],
@@ -261,7 +295,7 @@ class Client:
         limits: RetryLimits = _LIMITS,
         **named: object,
     ) -> Body:
-        with self._waiting.during(f"an answer of {self._reader.host}"):
+        with self.waiting.during(f"an answer of {self._reader.host}"):
             return self._reader.parsed(self._ask(lambda: call(*given, **named), limits))
 
     def _ask(self, call: Callable[[], RawAnswer], limits: RetryLimits = _LIMITS) -> RawAnswer:

@@ -28,8 +28,11 @@ class Settings:
 
     base_url: str
     api_key: str = field(repr=False)
+    kind: str = "openai"
     organization: str | None = None
     project: str | None = None
+    account: str | None = None
+    """Account whose name is in the paths of the service."""
 
 
 def base_url(endpoint: Endpoint, environment: Mapping[str, str]) -> str:
@@ -68,9 +71,12 @@ def settings(endpoint: Endpoint, environment: Mapping[str, str]) -> Settings:
             f"Set {endpoint.api_key_env} in the environment{place}.",
         )
     _require_header(key, endpoint.api_key_env, endpoint)
+    _require_account(endpoint)
     return Settings(
         base_url=url,
         api_key=key,
+        kind=endpoint.kind,
+        account=endpoint.account,
         organization=endpoint.organization or _variable("OPENAI_ORG_ID", endpoint, environment),
         project=endpoint.project or _variable("OPENAI_PROJECT_ID", endpoint, environment),
     )
@@ -124,6 +130,24 @@ def _require_header(value: str, variable: str, endpoint: Endpoint) -> None:
             f"endpoint {endpoint.name}: the value of {variable} is not a key: its character {wrong} of "
             f"{len(value)} is a blank, a line break or no ASCII character",
             f"Set {variable} to the key alone, as the service shows it.",
+        )
+
+
+def _require_account(endpoint: Endpoint) -> None:
+    """Require an account exactly where the service's paths name one.
+
+    Raises:
+        BackendError: The account is missing, or has no use.
+    """
+    if endpoint.account is None and profile_of(endpoint.kind).api is not None:
+        raise BackendError(
+            f"endpoint {endpoint.name}: servers of `kind: {endpoint.kind}` need an account",
+            "Write `account: NAME` beside `kind` in ftctl.yaml, as the service calls your account.",
+        )
+    if endpoint.account is not None and profile_of(endpoint.kind).api is None:
+        raise BackendError(
+            f"endpoint {endpoint.name}: `account` has no use at a server of `kind: {endpoint.kind}`",
+            "Remove `account` from the endpoint in ftctl.yaml.",
         )
 
 

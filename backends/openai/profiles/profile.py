@@ -16,6 +16,7 @@ from backends.contract.errors import BackendError
 from backends.contract.methods import DPO, REINFORCEMENT, SUPERVISED
 from backends.did_you_mean import did_you_mean, use_one_of
 from backends.excerpt import excerpt
+from backends.openai.profiles.resource_api import ResourceApi
 
 _FOLDER: Final = Path(__file__).parent
 _EVERY_METHOD: Final = frozenset({SUPERVISED.name, DPO.name, REINFORCEMENT.name})
@@ -69,6 +70,8 @@ class OwnSetting(_Data):
     """Value that is sent where the spec has none; None sends nothing."""
     place: Literal["hyperparameters", "body"] = "hyperparameters"
     """Place in the create call: among the hyperparameters, or beside them."""
+    sent_as: str = ""
+    """Its name at a service with paths of its own; empty: the same name."""
 
 
 class CheckpointResult(_Data):
@@ -138,6 +141,8 @@ class Profile(_Data):
     """Servers whose chat takes only OpenAI's fields: `far` is not on this machine."""
     limits: ServiceLimits
     states: States
+    api: ResourceApi | None = None
+    """Paths and fields of a service that does not speak the protocol; None: it does."""
     result: CheckpointResult | None = None
     """None: the job names its model."""
     deploy: Deploy | None = None

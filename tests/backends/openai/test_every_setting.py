@@ -1,10 +1,13 @@
 """Every setting of the openai backend changes what the server is asked, or what is expected of it."""
 
+from contextlib import suppress
 from dataclasses import asdict, replace
 
 import pytest
+from fireworks_server import ACCOUNT, FireworksServer
 from openai_helpers import MODEL, QUICK, QUICK_CHAT, write_request
 from pydantic import BaseModel
+from servers_by_kind import changes_for
 
 from backends.contract.backend import Endpoint
 from backends.contract.completions import Prompt, Sampling
@@ -27,6 +30,7 @@ ENDPOINT = {
     "api_key_env": "OTHER_KEY",
     "organization": "org-1",
     "project": "proj_1",
+    "account": "acme",
     "deployments": {MODEL: "own-deployment"},
     "prices": {MODEL: 250.0},
     "answer_prices": {MODEL: AnswerPrice(input=1.0, output=2.0)},
@@ -51,6 +55,20 @@ def test_every_setting_has_a_case():
     own = [one for one in models if issubclass(one, BaseModel) and one is not BaseModel]
     known = {name for model in own for name in model.model_fields}
     assert known == {"trainingType"}.union(*SETTINGS.values())
+
+
+def test_an_account_is_in_the_address_of_a_job(open_backend, tmp_path):
+    service = FireworksServer()
+    try:
+        for account in (ACCOUNT, "other"):
+            backend = open_backend(url=service.url, kind="fireworks", account=account)
+            changes = changes_for("fireworks", backend.parse_hyperparameters)
+            with suppress(BackendError):
+                backend.submit(write_request(tmp_path / "data", **changes))
+        paths = {path.split("/")[2] for _, path, _, _ in service.requests}
+    finally:
+        service.close()
+    assert paths == {ACCOUNT, "other"}
 
 
 @pytest.mark.parametrize("key", WANDB)
@@ -97,8 +115,10 @@ def test_where_azure_trains_is_sent_with_the_job(server, open_backend, make_requ
 def test_a_setting_of_an_endpoint_changes_what_is_asked(server, tmp_path, key):
     request = write_request(tmp_path / "data")
     seen = []
+    # An account is of use where paths name one.
+    base = {"kind": "fireworks", "account": "other"} if key == "account" else {}
     for more in ({}, {key: ENDPOINT[key]}):
-        endpoint = Endpoint(name="own", **{"base_url": server.url, **more})
+        endpoint = Endpoint(name="own", **{"base_url": server.url, **base, **more})
         environment = {"OPENAI_API_KEY": "one", "OTHER_KEY": "two"}
         backend = OpenAIBackend(
             tmp_path / "state",
