@@ -23,6 +23,7 @@ PACKAGES = ("controller", "backends")
 # The longest entry that fits a module's name is the one that counts.
 LAYERS = (
     (
+        "backends.contract.deployments",
         "backends.contract.errors",
         "backends.contract.inspector",
         "backends.contract.methods",
@@ -71,7 +72,7 @@ LAYERS = (
     ("backends.openai.api",),
     ("backends.openai.chat", "backends.openai.examples"),
     ("backends.openai.recording", "backends.openai.shutdowns"),
-    ("backends.openai.estimates", "backends.openai.jobs"),
+    ("backends.openai.deployments", "backends.openai.estimates", "backends.openai.jobs"),
     ("backends.openai.inventory",),
     ("backends.openai.backend",),
     # controller

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from backends.contract.backend import Capabilities, Endpoint
 from backends.contract.completions import Completed, Prompt, Sampling
+from backends.contract.deployments import Deployment, Hosting
 from backends.contract.errors import BackendError, BaseModelMissing
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.inventory import HostedFile, HostedModel
@@ -33,18 +34,21 @@ from backends.installation import install_command
 from backends.openai import hyperparameters, prices, recording, shutdowns
 from backends.openai.api.endpoints import (
     EXTRA,
+    Settings,
     base_url,
     is_loopback,
     is_official,
+    require_deployable,
     settings,
     shown_url,
 )
 from backends.openai.api.error_messages import to_backend_error
 from backends.openai.api.protocol import OutcomeUnknown, Rejected
-from backends.openai.api.retry_policy import RetryPolicy, RetrySettings
+from backends.openai.api.retry_policy import NEAR, RetryPolicy, RetrySettings
 from backends.openai.api.waiting import Waiting
 from backends.openai.chat.base_models import may_answer
 from backends.openai.chat.completions import ChatCompletions, RemoteEngine
+from backends.openai.deployments import Deployments
 from backends.openai.estimates import estimate_job
 from backends.openai.examples.inspector import open_inspector
 from backends.openai.inventory import delete_model, download, read_inventory
@@ -290,6 +294,19 @@ class OpenAIBackend:
         with self._as_backend_errors():
             return recording.stored_messages(self._client, completion_id)
 
+    def hosting(self) -> Hosting | None:
+        """Return the price of a deployment; None if a person deploys models here, or nobody."""
+        require_deployable(self.endpoint)
+        return self._deployments.hosting()
+
+    def deployments(self, models: Iterable[str]) -> dict[str, Deployment]:
+        """Return the deployments of models, by model ID."""
+        return self._deployments.of(models)
+
+    def deploy(self, model_id: str, base_model: str) -> Deployment:
+        """Deploy a model, or find its deployment, and wait until it answers."""
+        return self._deployments.deploy(model_id, base_model)
+
     def open_engine(self, base_model: BaseModel) -> RemoteEngine:
         """Return an engine that passes prompts to the server."""
         return RemoteEngine(chats=self._chats, base=base_model.reference)
@@ -301,14 +318,29 @@ class OpenAIBackend:
 
     @cached_property
     def _client(self) -> "Client":
+        return self._open(settings(self.endpoint, self.environment))
+
+    def _open(self, settings: Settings) -> "Client":
         try:
             # The only import of the SDK.
             door = importlib.import_module("backends.openai.api.opening")
         except ImportError as error:
             message = f"the openai backend needs the package {error.name}"
             raise BackendError(message, install_command(EXTRA)) from error
-        client: Client = door.opened(settings(self.endpoint, self.environment), self._waiting)
+        client: Client = door.opened(settings, self._waiting)
         return client
+
+    @cached_property
+    def _deployments(self) -> Deployments:
+        return Deployments(
+            endpoint=self.endpoint,
+            environment=self.environment,
+            server=self._server,
+            folder=self._state / "deployments",
+            open_client=self._open,
+            policy=self._retry_policy,
+            waiting=self._waiting,
+        )
 
     @cached_property
     def _prices(self) -> prices.PriceTable:
@@ -334,9 +366,7 @@ class OpenAIBackend:
 
     @cached_property
     def _retry_policy(self) -> RetryPolicy:
-        # A local server shows a job at once, has no other users and counts no requests.
-        near = RetryPolicy(lag_s=0.0, look_s=0.0, list_s=1.0)
-        return self.retry_policy or (near if is_loopback(self._url) else RetryPolicy())
+        return self.retry_policy or (NEAR if is_loopback(self._url) else RetryPolicy())
 
     @cached_property
     def _context(self) -> SubmitContext:
@@ -372,6 +402,7 @@ class OpenAIBackend:
             client=self._client,
             server=self._server,
             endpoint=self.endpoint,
+            name_for=self._deployments.name_for,
             settings=self.retry_settings,
             waiting=self._waiting,
             strict=self._profile.strict_chat in ({"always"} if near else {"always", "far"}),

@@ -17,7 +17,7 @@ from backends.openai.api.connections import Connections
 from backends.openai.api.endpoints import Settings
 from backends.openai.api.protocol import Body, OutcomeUnknown, read_pages
 from backends.openai.api.raw_answers import AnswerReader, RawAnswer
-from backends.openai.api.retry_policy import RetryLimits
+from backends.openai.api.retry_policy import ONCE, RetryLimits
 from backends.openai.api.retrying import Failure, Repeater
 from backends.openai.api.waiting import Waiting
 
@@ -28,8 +28,6 @@ _PIECE: Final = 1 << 18
 """Bytes of a file that are held in memory."""
 _LIMITS: Final = RetryLimits(pause_s=0.5, longest_asked_s=120.0, attempts=3)
 """For requests that may be repeated; a longer pause is left to the caller."""
-ONCE: Final = RetryLimits(pause_s=0.0, attempts=1)
-"""For requests that are sent once."""
 _WRITES: Final = frozenset({"POST", "PUT"})
 
 
@@ -40,8 +38,8 @@ class Client:
         self._reader = AnswerReader(settings.base_url, settings.api_key)
         self._settings = settings
         self._connections = Connections()
-        self.waiting = waiting or Waiting()
-        self.repeat = Repeater(self.waiting)
+        self._waiting = waiting or Waiting()
+        self.repeat = Repeater(self._waiting)
         # All retries happen in this class, which announces long waits.
         self._sdk = openai.OpenAI(
             api_key=settings.api_key,
@@ -72,7 +70,7 @@ class Client:
     @contextmanager
     def apart(self) -> Iterator["Client"]:
         """Open a client to the same server, with connections of its own."""
-        client = type(self)(self._settings, self.waiting)
+        client = type(self)(self._settings, self._waiting)
         try:
             yield client
         finally:
@@ -170,7 +168,7 @@ class Client:
         """Upload a file under a name, streaming; sent once."""
         size_mb = path.stat().st_size / 1e6
         reason = f"{self._reader.host} to receive {size_mb:,.0f} MB"
-        with path.open("rb") as file, self.waiting.during(reason):
+        with path.open("rb") as file, self._waiting.during(reason):
             raw = self._ask(
                 lambda: self._long.files.with_raw_response.create(
                     file=(name, file), purpose="fine-tune"
@@ -183,7 +181,7 @@ class Client:
         """Upload a file under its own name, in parts of 64 MB; return the file object."""
         reason = f"{self._reader.host} to receive {path.stat().st_size / 1e6:,.0f} MB in parts"
         try:
-            with self.waiting.during(reason):
+            with self._waiting.during(reason):
                 upload = self._long.with_options(max_retries=2).uploads.upload_file_chunked(
                     file=path, mime_type="application/jsonl", purpose="fine-tune"
                 )
@@ -288,6 +286,19 @@ class Client:
         verb: Callable[..., RawAnswer] = getattr(sdk, method.lower())
         return self._json(verb, url, limits=limits, **given)
 
+    def request_items(self, url: str, query: Mapping[str, str] | None = None) -> list[Body]:
+        """Return the objects of a list that is not one of the protocol's.
+
+        Raises:
+            OutcomeUnknown: The answer is not a list.
+        """
+        given: dict[str, Any] = {
+            "cast_to": httpx2.Response,
+            "options": {"params": dict(query or {})},
+        }
+        get: Callable[..., RawAnswer] = self._sdk.get
+        return self._reader.items(self._ask(lambda: get(url, **given)))
+
     def _json(
         self,
         call: Callable[..., RawAnswer],
@@ -295,7 +306,7 @@ class Client:
         limits: RetryLimits = _LIMITS,
         **named: object,
     ) -> Body:
-        with self.waiting.during(f"an answer of {self._reader.host}"):
+        with self._waiting.during(f"an answer of {self._reader.host}"):
             return self._reader.parsed(self._ask(lambda: call(*given, **named), limits))
 
     def _ask(self, call: Callable[[], RawAnswer], limits: RetryLimits = _LIMITS) -> RawAnswer:

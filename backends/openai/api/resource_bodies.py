@@ -16,14 +16,20 @@ _TIMES: Final = frozenset({"created_at", "finished_at"})
 _PLACE: Final = re.compile(r"\{([a-z_]+)\}")
 
 
-def filled(template: Mapping[str, object], values: Mapping[str, str]) -> dict[str, object]:
-    """Return a template with the values of its places; without fields whose value is missing."""
+def filled(template: Mapping[str, object], values: Mapping[str, object]) -> dict[str, object]:
+    """Return a template with the values of its places; without fields whose value is missing.
+
+    A text that is one place becomes the value itself, which may be a number.
+    """
     made: dict[str, object] = {}
     for key, inner in template.items():
         if isinstance(inner, Mapping):
             made[key] = filled(inner, values)
         elif not isinstance(inner, str):
             made[key] = inner
+        elif place := _PLACE.fullmatch(inner):
+            if values.get(place[1]):
+                made[key] = values[place[1]]
         elif all(values.get(name) for name in _PLACE.findall(inner)):
             made[key] = inner.format_map(values)
     return made
@@ -75,11 +81,17 @@ class Translator:
         return self.api.model.format(account=self.account, id=model)
 
 
+def at_place(answer: Body, place: str) -> object:
+    """Return the value at a place of an answer, where a dot leads into an object."""
+    *outer, key = place.split(".")
+    value: object = mapping_in(answer, *outer).get(key)
+    return value
+
+
 def _read(answer: Body, places: Mapping[str, str]) -> dict[str, object]:
     found: dict[str, object] = {}
     for field, place in places.items():
-        *outer, key = place.split(".")
-        value: object = mapping_in(answer, *outer).get(key)
+        value = at_place(answer, place)
         if field in _NAMES:
             value = text_of(value).rpartition("/")[2] or None
         elif field in _TIMES:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urljoin
 
-from backends.openai.api.client import ONCE, Client
+from backends.openai.api.client import Client
 from backends.openai.api.endpoints import Settings
 from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, clean, objects, text_of
 from backends.openai.api.resource_bodies import Translator, filled
+from backends.openai.api.retry_policy import ONCE
 from backends.openai.api.waiting import Waiting
 from backends.openai.profiles.profile import profile_of
 
@@ -138,7 +139,7 @@ class ResourceClient(Client):
                 raise error from None
         size_mb = path.stat().st_size / 1e6
         reason = f"{self.host} to receive {size_mb:,.0f} MB"
-        with path.open("rb") as file, self.waiting.during(reason):
+        with path.open("rb") as file, self._waiting.during(reason):
             url = self._url(files.path, f"{key}:upload")
             sent = self.request("POST", url, files={"file": (name, file)}, limits=ONCE)
         if not text_of(sent.get("id")):

@@ -88,6 +88,9 @@ class Server(Emulator):
             def do_POST(self):
                 server._serve(self, "POST")
 
+            def do_PUT(self):
+                server._serve(self, "PUT")
+
             def do_DELETE(self):
                 server._serve(self, "DELETE")
 
