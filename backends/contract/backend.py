@@ -2,7 +2,8 @@
 
 A backend trains models and completes prompts somewhere: on this machine's GPU, or at a server.
 The controller knows backends only through this package; a backend never imports the controller.
-Every method returns at once and may be repeated; the iterator of `complete` waits for its answers.
+Every method may be repeated, and all but `deploy` return at once; the iterator of `complete` waits
+for its answers.
 The modules of the contract import only each other and the standard library:
 
 - `backend`: `Backend`, its capabilities and the servers that it talks to

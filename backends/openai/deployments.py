@@ -295,7 +295,10 @@ class Deployments:
 
 def name_of(model: str) -> str:
     """Return the name of the deployment of a model, which depends on the model's ID alone."""
-    tail = re.sub(r"[^a-z0-9]+", "-", model.lower())[-_TAIL:].strip("-")
+    plain = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
+    # Whole words only, unless there is one alone.
+    tail = plain[-_TAIL:] if len(plain) <= _TAIL else plain[-_TAIL:].partition("-")[2]
+    tail = tail or plain[-_TAIL:]
     digits = hashlib.sha256(model.encode()).hexdigest()[:_DIGITS]
     return f"ftctl-{tail}-{digits}"
 

@@ -108,6 +108,7 @@ def train(state: State) -> Train | None:
         shutdown=state.overview.observed.base_shutdowns.get(state.name, desired.shutdown),
         warnings=(*desired.warnings, *state.gate_warnings()),
         estimate=desired.estimate,
+        hosting=state.overview.observed.hosting.get(desired.spec.place),
         retrain=previous is not None,
         cancels=state.cancels,
         replaces=state.entry.production,

@@ -14,8 +14,8 @@ _ARM = (
 class DeployingServer(Server):
     """Keeps deployments; each takes some looks until it answers."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
         self.deployments = {}
         self.takes = 0
         """Number of looks for which a new deployment does not answer."""
@@ -44,6 +44,12 @@ class AzureServer(DeployingServer):
             "base_url": self.url.removesuffix("/v1"),
         }
 
+    def finish(self, job_id, **changes):
+        model = super().finish(job_id, **changes)
+        # Only a deployment of it answers.
+        del self.models[model]
+        return model
+
     def place(self, method, path):
         return (method, "/deployments") if path.startswith(_ARM) else (method, path)
 
@@ -58,13 +64,13 @@ class AzureServer(DeployingServer):
             assert set(body) == {"sku", "properties"}, body
             self.deployments.setdefault(name, {"looks": self.takes, "from": self.count + self.lags})
             self.deployments[name] |= {"body": body}
-            return 201, self._shown(name)
+            return 201, self._described(name)
         if name not in self.deployments or self.deployments[name]["from"] > self.count:
             message = f"The Resource '{name}' was not found."
             return 404, {"error": {"code": "ResourceNotFound", "message": message}}
-        return 200, self._shown(name)
+        return 200, self._described(name)
 
-    def _shown(self, name):
+    def _described(self, name):
         one = self.deployments[name]
         state = (self.ends or "Succeeded") if self._answers_soon(one) else "Creating"
         if state == "Succeeded":
@@ -95,7 +101,7 @@ class NebiusServer(DeployingServer):
             return super().route(method, path, query, body)
         if method == "GET":
             shown = [one for one in self.deployments.values() if one["from"] <= self.count]
-            return 200, [self._shown(one) for one in shown]
+            return 200, [self._described(one) for one in shown]
         if set(body) != {"name", "base_model", "source"}:
             return 422, {"detail": f"unknown fields in {sorted(body)}"}
         name = f"{body['base_model']}-LoRa:{body['name']}-{len(self.deployments):04d}"
@@ -109,7 +115,7 @@ class NebiusServer(DeployingServer):
             "status": "validating",
         }
 
-    def _shown(self, one):
+    def _described(self, one):
         job, _, checkpoint = one["source"].partition(":")
         status = (self.ends or "active") if self._answers_soon(one) else "validating"
         if status == "active":

@@ -172,7 +172,7 @@ def test_without_settings_a_person_deploys(server, open_backend, kind):
     assert not server.requests
 
 
-def test_a_model_that_is_not_deployed_is_reported_with_the_command(server, open_here, kind):
+def test_a_model_that_is_not_deployed_is_reported_with_the_command(open_here, kind):
     base = BaseModel(reference=BASE, revision=None, identity="model:x")
     prompt = Prompt(messages=[{"role": "user", "content": "?"}])
     with pytest.raises(ModelMissing) as caught:
