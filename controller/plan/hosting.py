@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from backends.contract.deployments import Deployment, DeploymentState
+from backends.contract.deployments import Deployment, DeploymentState, Hosting
 from backends.contract.inspector import Json
 from controller.lockfile.model import Build, Entry, Lockfile
 from controller.plan.desired import Desired
@@ -39,6 +39,11 @@ def per_hour(usd: float | None) -> str:
 def to_fact(deployment: Deployment, usd_per_hour: float | None, since: str) -> Json:
     """Return what a build's facts keep of its deployment."""
     return {"name": deployment.name, "usd_per_hour": usd_per_hour, "since": since}
+
+
+def hosting_origin(hosting: Hosting) -> dict[str, Json]:
+    """Return the part of a job's origin with the price that was approved with the job."""
+    return {"hosting": {"usd_per_hour": hosting.usd_per_hour}}
 
 
 def recorded_deployment(build: Build) -> RecordedDeployment | None:

@@ -14,8 +14,8 @@ from controller.plan.hosting import per_hour
 class Deploy(JudgingAction):
     """Deploy a build's model, so that it answers.
 
-    Needs approval, because a deployment costs by the hour, unless the deployment is there already
-    and is only recorded.
+    Needs approval, because a deployment costs by the hour: unless it costs nothing, is there already
+    and is only recorded, or is the first of an approved job that announced its price.
     """
 
     deployment: str

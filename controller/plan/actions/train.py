@@ -12,7 +12,7 @@ from controller.plan.actions.base import ActionStyle, BaseAction, Row
 from controller.plan.actions.groups import CancellingAction
 from controller.plan.desired import DataChange, Shutdown
 from controller.plan.fingerprint import InputChange
-from controller.plan.hosting import per_hour
+from controller.plan.hosting import hosting_origin, per_hour
 from controller.render.text import dollars, number, one_line
 
 _VALUE_WIDTH = 60
@@ -67,7 +67,7 @@ class Train(CancellingAction):
             "usd": self.estimate.usd,
             "gpu_hours": self.estimate.gpu_hours,
         }
-        return value if self.hosting is None else value | self._hosting_json()
+        return value | self._hosting_json()
 
     def json(self) -> dict[str, Json]:
         """Return the job, its price, and what forces it."""
@@ -90,11 +90,10 @@ class Train(CancellingAction):
         }
         if self.data_change is not None:
             value["examples"] = asdict(self.data_change)
-        return value if self.hosting is None else value | self._hosting_json()
+        return value | self._hosting_json()
 
     def _hosting_json(self) -> dict[str, Json]:
-        usd = None if self.hosting is None else self.hosting.usd_per_hour
-        return {"hosting": {"usd_per_hour": usd}}
+        return {} if self.hosting is None else hosting_origin(self.hosting)
 
     def rows(self) -> Iterator[Row]:
         """Yield every input that forces training, and what the job takes."""

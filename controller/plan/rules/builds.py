@@ -62,7 +62,11 @@ def deploy(state: State) -> Deploy | None:
         deployment=seen.name if seen is not None else "named after the model",
         hosting=hosting,
         replaces=state.entry.production,
-        needs_approval=seen is None or seen.state is not DeploymentState.READY,
+        needs_approval=not (
+            (seen is not None and seen.state is DeploymentState.READY)
+            or hosting.usd_per_hour == 0
+            or (known is None and state.has_approved_hosting(build, hosting))
+        ),
     )
 
 

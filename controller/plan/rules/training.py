@@ -42,6 +42,7 @@ def adopt(state: State) -> Adopt | None:
         name=state.name,
         reason=f"job {job.id} was already made for these inputs and has state {job.state}",
         job=job,
+        hosting=state.overview.observed.hosting.get(state.desired.spec.place),
         cancels=state.cancels,
         replaces=state.entry.production,
     )

@@ -74,6 +74,9 @@ class FireworksServer(Server):
             if wanted == method and found:
                 return act(self, query, body, *found.groups())
         if path == "/chat/completions":
+            if body["model"].startswith(_ROOT[1:]):
+                # An adapter answers only through a deployment.
+                return gone("deployment")
             return super().route(method, path, query, body)
         return 404, {"code": 5, "message": "Not Found", "details": []}
 

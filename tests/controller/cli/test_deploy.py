@@ -111,6 +111,7 @@ def test_a_deployment_that_is_gone_is_planned_again(shell, server, declared, gol
     assert shell("plan")[1].startswith("No changes")
 
 
+@pytest.mark.parametrize("kind", ["azure"], indirect=True)
 def test_a_deployment_needs_approval(shell, server, declared):
     declared()
     assert shell("apply", "--auto-approve")[0] == 0
@@ -120,6 +121,20 @@ def test_a_deployment_needs_approval(shell, server, declared):
 
     assert not server.deployments
     assert code != 0
+
+
+def test_a_run_that_nobody_approved_deploys_what_an_approved_job_announced(shell, server, declared):
+    declared()
+    server.finishes = False
+    assert shell("apply", "--auto-approve", "--no-wait")[0] == 0
+    server.finishes = True
+
+    code, text = shell("reconcile")
+
+    assert code == 0, text
+    entry, build = build_of(shell)
+    assert entry.production == build.fingerprint
+    assert len(server.deployments) == 1
 
 
 def test_a_lost_answer_and_a_second_run_make_one_deployment(shell, server, declared, kind):
