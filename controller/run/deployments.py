@@ -51,6 +51,8 @@ def _models(resolved: Resolved, recorded: Lockfile) -> dict[str, set[str]]:
         wanted = None if desired is None else desired.fingerprint
         for fingerprint, build in entry.builds.items():
             in_use = fingerprint in {entry.production, entry.candidate, wanted}
+            if build.prompt is not None:
+                continue
             if in_use or recorded_deployment(build) is not None:
                 models.setdefault(build.backend, set()).add(build.model_id)
     return models

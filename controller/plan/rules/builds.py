@@ -40,6 +40,9 @@ def deploy(state: State) -> Deploy | None:
     if build is None or hosting is None or not _is_to_answer(state, build):
         return None
     known = recorded_deployment(build)
+    if build.prompt is not None or (known is None and "adopted" in build.facts):
+        # Nothing was trained; or a person deployed it before ftctl knew of it.
+        return None
     seen = observed.deployments.get((build.backend, build.model_id))
     if seen is None or seen.state is DeploymentState.UNKNOWN:
         if known is not None:

@@ -333,3 +333,26 @@ def test_a_deployment_that_a_person_named_is_left_alone(make, state):
         deployments={(build.backend, build.model_id): written},
     )
     assert builds.deploy(found) is None
+
+
+def test_a_model_that_was_adopted_is_left_to_whoever_deployed_it(make, state):
+    declared = make.desired()
+    build = make.build(declared, facts={"adopted": {"from": "openai"}})
+    found = state(
+        declared,
+        make.entry(build, production=build),
+        hosting={build.backend: Hosting(usd_per_hour=1.7)},
+    )
+    assert builds.deploy(found) is None
+
+
+def test_a_prompt_is_not_deployed(make, state):
+    declared = make.desired()
+    build = make.build(declared)
+    build = build.model_copy(update={"inputs": {**build.inputs, "method": "prompt"}})
+    found = state(
+        declared,
+        make.entry(build, candidate=build.fingerprint),
+        hosting={build.backend: Hosting(usd_per_hour=1.7)},
+    )
+    assert builds.deploy(found) is None
