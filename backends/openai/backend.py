@@ -66,6 +66,8 @@ from backends.openai.profiles.profile import Profile, profile_of
 if TYPE_CHECKING:
     from backends.openai.api.client import Client
 
+_PLAIN: Final = ("client", "Client")
+"""Module and class of the client of the protocol."""
 _POLL_S: Final = 10.0
 """Seconds between two requests about jobs that take minutes to hours."""
 
@@ -321,13 +323,15 @@ class OpenAIBackend:
         return self._open(settings(self.endpoint, self.environment))
 
     def _open(self, settings: Settings) -> "Client":
+        has_own_paths = profile_of(settings.kind).api is not None
+        module, made = ("resource_client", "ResourceClient") if has_own_paths else _PLAIN
         try:
             # The only import of the SDK.
-            door = importlib.import_module("backends.openai.api.opening")
+            door = importlib.import_module(f"backends.openai.api.{module}")
         except ImportError as error:
             message = f"the openai backend needs the package {error.name}"
             raise BackendError(message, install_command(EXTRA)) from error
-        client: Client = door.opened(settings, self._waiting)
+        client: Client = getattr(door, made)(settings, self._waiting)
         return client
 
     @cached_property
