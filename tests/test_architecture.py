@@ -267,7 +267,7 @@ LATE_IMPORTS = {
     # The door to the packages of the extra `local`, which most commands never need.
     ("backends/local_gpu/tokens/inspector.py", "import_module"),
     # The doors to the extra `openai`: half a second of import, which validate never needs.
-    ("backends/openai/backend.py", "import_module"),
+    ("backends/openai/api/opening.py", "import_module"),
     ("backends/openai/examples/inspector.py", "import_module"),
     ("backends/openai/api/endpoints.py", "import_module"),
     # Finding a dataset built needs nothing of what builds it.

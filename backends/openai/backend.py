@@ -4,7 +4,6 @@ The server is the truth: jobs are found by the fingerprint in their metadata, an
 the state folder only help. Importing this needs no SDK; the first call to the server imports it.
 """
 
-import importlib
 import os
 from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,8 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from backends.contract.backend import Capabilities, Endpoint
 from backends.contract.completions import Completed, Prompt, Sampling
-from backends.contract.deployments import Deployment, Hosting
-from backends.contract.errors import BackendError, BaseModelMissing
+from backends.contract.errors import BaseModelMissing
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.inventory import HostedFile, HostedModel
 from backends.contract.jobs import (
@@ -30,25 +28,22 @@ from backends.contract.jobs import (
 )
 from backends.contract.recording import AnswersEstimate, StoredCompletion
 from backends.contract.shutdowns import ShutdownNotice
-from backends.installation import install_command
 from backends.openai import hyperparameters, prices, recording, shutdowns
 from backends.openai.api.endpoints import (
-    EXTRA,
-    Settings,
     base_url,
     is_loopback,
     is_official,
-    require_deployable,
     settings,
     shown_url,
 )
 from backends.openai.api.error_messages import to_backend_error
+from backends.openai.api.opening import open_client
 from backends.openai.api.protocol import OutcomeUnknown, Rejected
 from backends.openai.api.retry_policy import NEAR, RetryPolicy, RetrySettings
 from backends.openai.api.waiting import Waiting
 from backends.openai.chat.base_models import may_answer
 from backends.openai.chat.completions import ChatCompletions, RemoteEngine
-from backends.openai.deployments import Deployments
+from backends.openai.deployments import DeployingBackend, Deployments
 from backends.openai.estimates import estimate_job
 from backends.openai.examples.inspector import open_inspector
 from backends.openai.inventory import delete_model, download, read_inventory
@@ -66,15 +61,13 @@ from backends.openai.profiles.profile import Profile, profile_of
 if TYPE_CHECKING:
     from backends.openai.api.client import Client
 
-_PLAIN: Final = ("client", "Client")
-"""Module and class of the client of the protocol."""
 _POLL_S: Final = 10.0
 """Seconds between two requests about jobs that take minutes to hours."""
 
 
 # No `repr`: the environment holds keys.
 @dataclass(eq=False, repr=False)
-class OpenAIBackend:
+class OpenAIBackend(DeployingBackend):
     """Implements `Backend`."""
 
     state: Path
@@ -296,19 +289,6 @@ class OpenAIBackend:
         with self._as_backend_errors():
             return recording.stored_messages(self._client, completion_id)
 
-    def hosting(self) -> Hosting | None:
-        """Return the price of a deployment; None if a person deploys models here, or nobody."""
-        require_deployable(self.endpoint)
-        return self._deployments.hosting()
-
-    def deployments(self, models: Iterable[str]) -> dict[str, Deployment]:
-        """Return the deployments of models, by model ID."""
-        return self._deployments.of(models)
-
-    def deploy(self, model_id: str, base_model: str) -> Deployment:
-        """Deploy a model, or find its deployment, and wait until it answers."""
-        return self._deployments.deploy(model_id, base_model)
-
     def open_engine(self, base_model: BaseModel) -> RemoteEngine:
         """Return an engine that passes prompts to the server."""
         return RemoteEngine(chats=self._chats, base=base_model.reference)
@@ -320,19 +300,7 @@ class OpenAIBackend:
 
     @cached_property
     def _client(self) -> "Client":
-        return self._open(settings(self.endpoint, self.environment))
-
-    def _open(self, settings: Settings) -> "Client":
-        has_own_paths = profile_of(settings.kind).api is not None
-        module, made = ("resource_client", "ResourceClient") if has_own_paths else _PLAIN
-        try:
-            # The only import of the SDK.
-            door = importlib.import_module(f"backends.openai.api.{module}")
-        except ImportError as error:
-            message = f"the openai backend needs the package {error.name}"
-            raise BackendError(message, install_command(EXTRA)) from error
-        client: Client = getattr(door, made)(settings, self._waiting)
-        return client
+        return open_client(settings(self.endpoint, self.environment), self._waiting)
 
     @cached_property
     def _deployments(self) -> Deployments:
@@ -341,7 +309,6 @@ class OpenAIBackend:
             environment=self.environment,
             server=self._server,
             folder=self._state / "deployments",
-            open_client=self._open,
             policy=self._retry_policy,
             waiting=self._waiting,
         )

@@ -10,9 +10,10 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,8 +21,9 @@ from backends.atomic_files import write_atomic
 from backends.contract.backend import Endpoint
 from backends.contract.deployments import Deployment, DeploymentState, DeploySettings, Hosting
 from backends.contract.errors import BackendError
-from backends.openai.api.endpoints import Settings, deployment_settings
+from backends.openai.api.endpoints import deployment_settings, require_deployable
 from backends.openai.api.error_messages import to_backend_error
+from backends.openai.api.opening import open_client
 from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, clean, text_of
 from backends.openai.api.resource_bodies import at_place, filled
 from backends.openai.api.retry_policy import LONGEST_POLL_S, ONCE, RetryPolicy
@@ -49,7 +51,6 @@ class Deployments:
     folder: Path
     """Folder of intents, below the state folder."""
     environment: Mapping[str, str]
-    open_client: Callable[[Settings], "Client"]
     policy: RetryPolicy
     waiting: Waiting
     _ready: dict[str, str] = field(default_factory=dict)
@@ -133,7 +134,7 @@ class Deployments:
     def _opened(self) -> "Client":
         if self._client is None:
             settings = deployment_settings(self.endpoint, self.environment)
-            self._client, self._url = self.open_client(settings), settings.base_url
+            self._client, self._url = open_client(settings, self.waiting), settings.base_url
         return self._client
 
     def _find(self, api: DeployApi, model: str) -> Deployment:
@@ -291,6 +292,29 @@ class Deployments:
 
     def _remove_intent(self, model: str) -> None:
         self._intent(model).unlink(missing_ok=True)
+
+
+class DeployingBackend:
+    """The part of a backend that deploys models."""
+
+    endpoint: Endpoint
+
+    @cached_property
+    def _deployments(self) -> Deployments:
+        raise NotImplementedError
+
+    def hosting(self) -> Hosting | None:
+        """Return the price of a deployment; None if a person deploys models here, or nobody."""
+        require_deployable(self.endpoint)
+        return self._deployments.hosting()
+
+    def deployments(self, models: Iterable[str]) -> dict[str, Deployment]:
+        """Return the deployments of models, by model ID."""
+        return self._deployments.of(models)
+
+    def deploy(self, model_id: str, base_model: str) -> Deployment:
+        """Deploy a model, or find its deployment, and wait until it answers."""
+        return self._deployments.deploy(model_id, base_model)
 
 
 def name_of(model: str) -> str:

@@ -312,7 +312,9 @@ def endpoint_of(settings: Settings, root: Path, name: str) -> Endpoint:
             model: AnswerPrice(input=price.input, output=price.output)
             for model, price in declared.answer_prices.items()
         }
-        deploy = declared.deploy and DeploySettings(**declared.deploy.model_dump())
+        deploy = None
+        if declared.deploy is not None:
+            deploy = DeploySettings(**declared.deploy.model_dump())
         given = declared.model_dump(exclude={"answer_prices", "deploy"})
         return Endpoint(
             name=wanted, env_file=root / ".env", answer_prices=prices, deploy=deploy, **given
