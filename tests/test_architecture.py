@@ -24,6 +24,7 @@ PACKAGES = ("controller", "backends")
 LAYERS = (
     (
         "backends.contract.common_names",
+        "backends.contract.deployments",
         "backends.contract.errors",
         "backends.contract.inspector",
         "backends.contract.methods",
@@ -72,7 +73,7 @@ LAYERS = (
     ("backends.openai.api",),
     ("backends.openai.chat", "backends.openai.examples"),
     ("backends.openai.recording", "backends.openai.shutdowns"),
-    ("backends.openai.estimates", "backends.openai.jobs"),
+    ("backends.openai.deployments", "backends.openai.estimates", "backends.openai.jobs"),
     ("backends.openai.inventory",),
     ("backends.openai.backend",),
     # controller
@@ -275,7 +276,7 @@ LATE_IMPORTS = {
     # The door to the packages of the extra `local`, which most commands never need.
     ("backends/local_gpu/tokens/inspector.py", "import_module"),
     # The doors to the extra `openai`: half a second of import, which validate never needs.
-    ("backends/openai/backend.py", "import_module"),
+    ("backends/openai/api/opening.py", "import_module"),
     ("backends/openai/examples/inspector.py", "import_module"),
     ("backends/openai/api/endpoints.py", "import_module"),
     # Finding a dataset built needs nothing of what builds it.

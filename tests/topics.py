@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from backends.local_gpu import hyperparameters as local
 from backends.openai import hyperparameters as openai
-from backends.openai.profiles.profile import PROFILES, Profile
+from backends.openai.profiles.profile import PROFILES, Deploy, Profile
 from controller import errors
 from controller.evaluate.metrics import BUILT_IN_METRICS, all_metrics
 from controller.evaluate.retain.items import count_items
@@ -259,7 +259,12 @@ def _of_kind(profile: Profile) -> str:
         facts.append(f"It trains with {_either([f'`{one}`' for one in sorted(profile.methods)])}.")
     if profile.takes_rate:
         facts.append("It takes the learning rate itself.")
-    if not profile.metadata:
+    if profile.api is not None:
+        facts.append(
+            "`account` names the account. A job has the ID that ftctl makes from its fingerprint and "
+            "attempt, and is recognised by it."
+        )
+    elif not profile.metadata:
         facts.append(
             "A job carries no metadata, and is recognised by file, model, seed, settings and suffix."
         )
@@ -268,10 +273,17 @@ def _of_kind(profile: Profile) -> str:
     if profile.result is not None:
         facts.append("The newest checkpoint is the model, and the build records its files.")
     if profile.deploy is not None:
-        facts.append(f"A trained model does not answer at once. {profile.deploy.how}.")
+        facts += _deployment(profile.deploy)
     if profile.undocumented:
         facts.append(f"Not documented: {'; '.join(profile.undocumented)}.")
     return " ".join(facts)
+
+
+def _deployment(deploy: Deploy) -> Iterator[str]:
+    yield f"A trained model does not answer at once. {deploy.how}."
+    if deploy.api is not None:
+        needs = ", ".join(f"`{name}`" for name in deploy.api.needs)
+        yield f"Or write `deploy`{f', with {needs}' if needs else ''}."
 
 
 PARTS: Mapping[str, Callable[[], str]] = {

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 from backends.contract.backend import Capabilities
 from backends.contract.common_names import COMMON_NAMES
 from backends.contract.completions import Completed
+from backends.contract.deployments import Deployment, Hosting
 from backends.contract.faults import Call
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Estimate, Job, JobState, Recipe
@@ -51,6 +52,16 @@ def _shutdowns(call: Call, found: Mapping[str, ShutdownNotice], given: Given) ->
     for notice in found.values():
         if notice.date is not None and not is_day(notice.date):
             raise call.wrong(shown(notice.date), _DAY)
+
+
+def _deployments(call: Call, found: Mapping[str, Deployment], given: Given) -> None:
+    _keys(call, found, given["models"])
+
+
+def _hosting(call: Call, found: Hosting | None, _: Given) -> None:
+    usd = None if found is None else found.usd_per_hour
+    if usd is not None and not 0 <= usd < math.inf:
+        raise call.wrong(f"usd_per_hour {usd}", "0 or more US dollars")
 
 
 def _recipes(call: Call, found: Sequence[Recipe], _: Given) -> None:
@@ -207,6 +218,8 @@ CHECKS: Final[Mapping[str, Callable[[Call, Any, Given], None]]] = {
     "submit": _submitted,
     "observe": _observed,
     "announced_shutdowns": _shutdowns,
+    "deployments": _deployments,
+    "hosting": _hosting,
     "shipped_shutdowns": _shutdowns,
 }
 """Checks by the method that answered; each raises `BackendError` for a wrong answer."""

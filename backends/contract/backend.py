@@ -2,7 +2,8 @@
 
 A backend trains models and completes prompts somewhere: on this machine's GPU, or at a server.
 The controller knows backends only through this package; a backend never imports the controller.
-Every method returns at once and may be repeated; the iterator of `complete` waits for its answers.
+Every method may be repeated, and all but `deploy` return at once; the iterator of `complete` waits
+for its answers.
 The modules of the contract import only each other and the standard library:
 
 - `backend`: `Backend`, its capabilities and the servers that it talks to
@@ -13,6 +14,7 @@ The modules of the contract import only each other and the standard library:
 - `inventory`: models that a service holds, whoever made them
 - `shutdowns`: announced ends of models
 - `recording`: prices of answers, and completions that a service has stored
+- `deployments`: deployments of trained models
 - `methods`: training methods and their forms of examples
 - `common_names`: hyperparameters that several backends have under names of their own
 """
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Protocol
 
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
+from backends.contract.deployments import Deployment, DeploySettings, Hosting
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.inventory import HostedFile, HostedModel
 from backends.contract.jobs import (
@@ -51,8 +54,12 @@ class Endpoint:
     """Environment variable with the key."""
     organization: str | None = None
     project: str | None = None
+    account: str | None = None
+    """Account whose name is in the paths of the service, where they name one."""
     deployments: Mapping[str, str] = field(default_factory=dict)
     """The deployment that answers for a model ID, where models are deployed first."""
+    deploy: DeploySettings | None = None
+    """How trained models are deployed; None: a person deploys them."""
     prices: Mapping[str, float] = field(default_factory=dict)
     """US dollars per million trained tokens by base model; they replace the shipped prices."""
     answer_prices: Mapping[str, AnswerPrice] = field(default_factory=dict)
@@ -253,6 +260,31 @@ class Backend(Protocol):
 
         Returns:
             Notices by model ID; a model that nothing is known of is absent.
+        """
+
+    def hosting(self) -> Hosting | None:
+        """Return the price of a deployment; None if this backend deploys nothing.
+
+        Without network. May be left out where a trained model answers at once.
+        """
+
+    def deployments(self, models: Iterable[str]) -> dict[str, Deployment]:
+        """Return the deployments of models, by model ID; empty if this backend deploys nothing.
+
+        A service that gives no answer makes their state `unknown`. May be left out with `hosting`.
+        """
+
+    def deploy(self, model_id: str, base_model: str) -> Deployment:
+        """Deploy a model, or find its deployment, and wait until it answers.
+
+        May be repeated: a model is never deployed twice. May be left out with `hosting`.
+
+        Args:
+            model_id: The model.
+            base_model: Reference of the base model that it was trained from.
+
+        Raises:
+            BackendError: The service refuses, or the deployment is not ready in time.
         """
 
     def shipped_shutdowns(self, models: Mapping[str, str]) -> dict[str, ShutdownNotice]:

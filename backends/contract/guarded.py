@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final, Protocol, cast, get_args, get_origin, r
 from backends.contract.answer_checks import CHECKS, STREAM_CHECKS, Given
 from backends.contract.backend import Backend
 from backends.contract.completions import Engine
+from backends.contract.deployments import Deployment, DeploymentState
 from backends.contract.errors import BackendError, NotOffered
 from backends.contract.faults import Call, Guard
 from backends.contract.inspector import ExampleInspector
@@ -45,6 +46,11 @@ OPTIONAL: Final[Mapping[str, Any]] = {
     "curve": (),
     "download": Lacking("gives no files"),
     "estimate_answers": None,
+    "deploy": Deployment(
+        name="", state=DeploymentState.FAILED, detail="this backend deploys nothing"
+    ),
+    "deployments": {},
+    "hosting": None,
     "inspector.all_pass": False,
     "inspector.thinks": False,
     "inventory": Lacking("offers no list of its models"),

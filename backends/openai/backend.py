@@ -4,7 +4,6 @@ The server is the truth: jobs are found by the fingerprint in their metadata, an
 the state folder only help. Importing this needs no SDK; the first call to the server imports it.
 """
 
-import importlib
 import os
 from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from backends.contract.backend import Capabilities, Endpoint
 from backends.contract.completions import Completed, Prompt, Sampling
-from backends.contract.errors import BackendError, BaseModelMissing
+from backends.contract.errors import BaseModelMissing
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.inventory import HostedFile, HostedModel
 from backends.contract.jobs import (
@@ -29,10 +28,8 @@ from backends.contract.jobs import (
 )
 from backends.contract.recording import AnswersEstimate, StoredCompletion
 from backends.contract.shutdowns import ShutdownNotice
-from backends.installation import install_command
 from backends.openai import hyperparameters, prices, recording, shutdowns
 from backends.openai.api.endpoints import (
-    EXTRA,
     base_url,
     is_loopback,
     is_official,
@@ -40,11 +37,13 @@ from backends.openai.api.endpoints import (
     shown_url,
 )
 from backends.openai.api.error_messages import to_backend_error
+from backends.openai.api.opening import open_client
 from backends.openai.api.protocol import OutcomeUnknown, Rejected
-from backends.openai.api.retry_policy import RetryPolicy, RetrySettings
+from backends.openai.api.retry_policy import NEAR, RetryPolicy, RetrySettings
 from backends.openai.api.waiting import Waiting
 from backends.openai.chat.base_models import may_answer
 from backends.openai.chat.completions import ChatCompletions, RemoteEngine
+from backends.openai.deployments import DeployingBackend, Deployments
 from backends.openai.estimates import estimate_job
 from backends.openai.examples.inspector import open_inspector
 from backends.openai.inventory import delete_model, download, read_inventory
@@ -68,7 +67,7 @@ _POLL_S: Final = 10.0
 
 # No `repr`: the environment holds keys.
 @dataclass(eq=False, repr=False)
-class OpenAIBackend:
+class OpenAIBackend(DeployingBackend):
     """Implements `Backend`."""
 
     state: Path
@@ -303,14 +302,18 @@ class OpenAIBackend:
 
     @cached_property
     def _client(self) -> "Client":
-        try:
-            # The only import of the SDK.
-            door = importlib.import_module("backends.openai.api.client")
-        except ImportError as error:
-            message = f"the openai backend needs the package {error.name}"
-            raise BackendError(message, install_command(EXTRA)) from error
-        client: Client = door.Client(settings(self.endpoint, self.environment), self._waiting)
-        return client
+        return open_client(settings(self.endpoint, self.environment), self._waiting)
+
+    @cached_property
+    def _deployments(self) -> Deployments:
+        return Deployments(
+            endpoint=self.endpoint,
+            environment=self.environment,
+            server=self._server,
+            folder=self._state / "deployments",
+            policy=self._retry_policy,
+            waiting=self._waiting,
+        )
 
     @cached_property
     def _prices(self) -> prices.PriceTable:
@@ -336,9 +339,7 @@ class OpenAIBackend:
 
     @cached_property
     def _retry_policy(self) -> RetryPolicy:
-        # A local server shows a job at once, has no other users and counts no requests.
-        near = RetryPolicy(lag_s=0.0, look_s=0.0, list_s=1.0)
-        return self.retry_policy or (near if is_loopback(self._url) else RetryPolicy())
+        return self.retry_policy or (NEAR if is_loopback(self._url) else RetryPolicy())
 
     @cached_property
     def _context(self) -> SubmitContext:
@@ -374,6 +375,7 @@ class OpenAIBackend:
             client=self._client,
             server=self._server,
             endpoint=self.endpoint,
+            name_for=self._deployments.name_for,
             settings=self.retry_settings,
             waiting=self._waiting,
             strict=self._profile.strict_chat in ({"always"} if near else {"always", "far"}),

@@ -3,13 +3,22 @@
 A script tells what becomes of each job, and each method can fail or crash.
 """
 
-from collections.abc import Collection, Container, Generator, Iterator, Mapping, Sequence
+from collections.abc import (
+    Collection,
+    Container,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Final
 
 from backends.contract.backend import Capabilities, Endpoint
 from backends.contract.completions import Chunk, Completed, Engine, Prompt, Sampling
+from backends.contract.deployments import Deployment, DeploymentState, Hosting
 from backends.contract.errors import (
     BaseModelMissing,
     FieldProblem,
@@ -144,6 +153,20 @@ class ScriptedBackend(ScriptedJobs):
     def answers(self, base_model: BaseModel) -> bool:
         """Return whether `silent_bases` does not name the base model."""
         return base_model.reference not in self.silent_bases
+
+    def hosting(self) -> Hosting | None:
+        """Return None: a trained model answers at once here."""
+        return None
+
+    def deployments(self, models: Iterable[str]) -> dict[str, Deployment]:
+        """Return nothing: nothing is deployed here."""
+        del models
+        return {}
+
+    def deploy(self, model_id: str, base_model: str) -> Deployment:
+        """Return the model itself, which answers at once."""
+        del base_model
+        return Deployment(name=model_id, state=DeploymentState.READY)
 
     def announced_shutdowns(self, models: Mapping[str, str]) -> dict[str, ShutdownNotice]:
         """Return nothing: no model is switched off here."""

@@ -3,6 +3,7 @@
 from typing import assert_never
 
 from controller.apply.context import ApplyContext, Outcome, Result, with_changes
+from controller.apply.deploy import deploy
 from controller.apply.evaluate import evaluate, judge_again
 from controller.apply.promote import promote, protect, retire, reuse
 from controller.apply.prompt import prompt
@@ -16,6 +17,7 @@ from controller.plan.actions import (
     Adopt,
     Blocked,
     Deferred,
+    Deploy,
     Evaluate,
     Judge,
     Promote,
@@ -86,6 +88,8 @@ def _handle(action: Action, context: ApplyContext) -> Result:  # noqa: C901, PLR
             return restore(action, context)
         case Record():
             return record(action, context)
+        case Deploy():
+            return deploy(action, context)
         case Evaluate():
             return evaluate(action, context)
         case Judge():

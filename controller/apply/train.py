@@ -11,12 +11,16 @@ from controller.errors import ExitCode, FtctlError
 from controller.lockfile.model import OpenJob
 from controller.plan.actions import Adopt, Resume, Train
 from controller.plan.desired import Desired
+from controller.plan.hosting import hosting_origin
 
 
 def train(action: Train, context: ApplyContext) -> Result:
     """Submit a job, after cancelling the one it replaces."""
     desired = context.desired(action.name)
     request = context.request(action.name)
+    if action.hosting is not None:
+        # Kept with the job, so that a later run knows that the price was approved with it.
+        request = replace(request, origin={**request.origin, **hosting_origin(action.hosting)})
     backend = context.open_backend(desired.spec.place)
     entry = cancel_job(action, context)
     job = find_or_submit(backend, request, action.attempt)

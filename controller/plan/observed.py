@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from backends.contract.deployments import Deployment, Hosting
 from backends.contract.inspector import Json
 from backends.contract.jobs import Job
 from controller.errors import Problem
@@ -37,8 +38,12 @@ class Observed:
     """Ends of models in production, by name of the fine-tune."""
     base_shutdowns: Mapping[str, Shutdown] = field(default_factory=dict)
     """Ends of base models that are to be trained, by name of the fine-tune."""
+    hosting: Mapping[str, Hosting] = field(default_factory=dict)
+    """Price of a deployment, by place; absent where ftctl deploys nothing."""
+    deployments: Mapping[tuple[str, str], Deployment] = field(default_factory=dict)
+    """Deployments by place and model ID; absent where none was asked for."""
     remarks: Mapping[str, str] = field(default_factory=dict)
-    """Why ends of models are not known, for people, by place or fine-tune."""
+    """Why ends of models or deployments are not known, for people, by place or fine-tune."""
     skipped: Mapping[str, str] = field(default_factory=dict)
     """Backends that were not queried, with the reason. A displayed plan may do without them."""
     unreachable: Mapping[str, Problem] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from controller.plan.actions import Action, Blocked, Deferred, Record, Restore
 from controller.plan.approval import decisions_of, plan_id
 from controller.plan.budget import within_budget
 from controller.plan.desired import Desired, Shutdown
+from controller.plan.hosting import hosting_notes
 from controller.plan.job_steps import JobStep, step_of
 from controller.plan.observed import Observed
 from controller.plan.overview import Overview
@@ -110,6 +111,7 @@ def make_plan(
         notes=(
             *notes(desired, recorded),
             *prompt_notes(desired, recorded),
+            *hosting_notes(desired, recorded, observed.deployments),
             *observed.remarks.values(),
         ),
     )

@@ -1,9 +1,11 @@
 """State of one fine-tune, as rules read it. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from backends.contract.deployments import Hosting
+from backends.contract.inspector import Json
 from backends.contract.jobs import Job, JobState
 from controller.lockfile.model import Build, Entry, OpenJob
 from controller.plan.actions import Blocked, BlockReason, Restore
@@ -11,6 +13,7 @@ from controller.plan.actions.base import Cancellation
 from controller.plan.approval import terms_of
 from controller.plan.desired import Desired
 from controller.plan.fingerprint import diff_inputs, short_id
+from controller.plan.hosting import hosting_origin
 from controller.plan.overview import Overview, pinned_builds
 from controller.plan.versions import holds, without_version
 from controller.spec.model import Lifecycle
@@ -137,9 +140,23 @@ class State:
         """
         terms = terms_of(self.desired.spec, self.desired.evaluation_fingerprint)
         wanted = {"name": self.name, "digest": terms}
+        return any(origin.get("terms") == wanted for origin in self._origins(build))
+
+    def has_approved_hosting(self, build: Build, hosting: Hosting) -> bool:
+        """Return True if a build's job was approved for this fine-tune with this price by the hour."""
+        wanted = hosting_origin(hosting)["hosting"]
+        for origin in self._origins(build):
+            terms = origin.get("terms")
+            is_ours = isinstance(terms, Mapping) and terms.get("name") == self.name
+            if is_ours and origin.get("hosting") == wanted:
+                return True
+        return False
+
+    def _origins(self, build: Build) -> Iterator[Mapping[str, Json]]:
+        """Yield the origins of a build's job, as far as the service keeps them."""
         observed = self.overview.observed
         jobs = [*observed.found.get(build.fingerprint, ()), *observed.jobs.values()]
-        return any(job.id == build.job and job.origin.get("terms") == wanted for job in jobs)
+        return (job.origin for job in jobs if job.id == build.job)
 
     @property
     def previous(self) -> Build | None:

@@ -21,6 +21,7 @@ from controller.plan.versions import holds
 from controller.project.project import Project
 from controller.resolve.answers import OpenBackend
 from controller.resolve.resolve import Resolved
+from controller.run.deployments import find_deployments
 from controller.run.lost import (
     entry_of_jobs,
     inputs_of_entry,
@@ -92,11 +93,16 @@ def observe(
     ends = find_ends(
         _subjects(resolved, recorded), open_backend, offline=project.offline, silent=silent
     )
+    hosted = _merged(
+        find_deployments(resolved, recorded, open_backend, offline=project.offline, silent=silent)
+    )
     return replace(
         seen,
+        hosting=hosted.hosting,
+        deployments=hosted.deployments,
         shutdowns=ends.of_production(),
         base_shutdowns=ends.of_bases(),
-        remarks=_remarks(ends, silent),
+        remarks={**_remarks(ends, silent), **hosted.remarks},
     )
 
 

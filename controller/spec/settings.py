@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema, fie
 from pydantic_core import PydanticKnownError
 
 from backends.contract.backend import Endpoint
+from backends.contract.deployments import DeploySettings
 from backends.contract.errors import BackendError
 from backends.contract.recording import AnswerPrice
 from backends.excerpt import clipped, excerpt
@@ -29,6 +30,7 @@ from controller.spec.yaml import MAX_BYTES, parse_yaml
 
 FILE = "ftctl.yaml"
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+_PATH_PART = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
 def _known_kind(kind: str) -> str:
@@ -62,6 +64,37 @@ class AnswerPriceSettings(Strict):
     """Of answers."""
 
 
+class DeploymentSettings(Strict):
+    """How `ftctl apply` deploys trained models, at services where only a deployed model answers."""
+
+    subscription: str | None = Field(default=None, pattern=_PATH_PART)
+    """ID of the Azure subscription; only at `azure`, which needs it."""
+    resource_group: str | None = Field(default=None, pattern=_PATH_PART)
+    """Resource group; only at `azure`, which needs it."""
+    account: str | None = Field(default=None, pattern=_PATH_PART)
+    """Name of the resource that holds the deployments; only at `azure`, which needs it."""
+    sku: str | None = Field(default=None, pattern=_PATH_PART)
+    """Kind of deployment; only at `azure`: `Standard` when absent, or `GlobalStandard`,
+    `DeveloperTier`."""
+    capacity: int = Field(default=1, ge=1)
+    """Units of capacity; only at `azure`."""
+    token_env: str | None = Field(default=None, pattern=_VARIABLE)
+    """Name of the variable with a token for Azure's management; `AZURE_MANAGEMENT_TOKEN` when
+    absent; only at `azure`."""
+    base_url: NonEmpty | None = None
+    """Address where deployments are made; the service's own when absent. `https`, or this machine."""
+    usd_per_hour: float | None = Field(default=None, ge=0)
+    """What one deployment costs by the hour, for the plan."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_safe(cls, url: str | None) -> str | None:
+        if url is not None and not is_safe_address(url):
+            remedy = "Write an address that starts with https://, or one of this machine."
+            raise InvalidValue("a token would be sent there unprotected", remedy)
+        return url
+
+
 class EndpointSettings(Strict):
     """A server that speaks the OpenAI API."""
 
@@ -78,8 +111,12 @@ class EndpointSettings(Strict):
     """Organisation that pays, where a key belongs to several."""
     project: NonEmpty | None = None
     """Project within it."""
+    account: str | None = Field(default=None, pattern=_PATH_PART)
+    """Account at the service, where its addresses name one: at Fireworks."""
     deployments: dict[NonEmpty, NonEmpty] = Field(default_factory=dict)
     """Where models are deployed first: the name of the deployment that answers for a model ID."""
+    deploy: DeploymentSettings | None = None
+    """Deploy trained models; when absent, a person deploys them. `{}` is enough at `nebius`."""
     prices: dict[NonEmpty, float] = Field(default_factory=dict)
     """US dollars per million trained tokens by base model, where the shipped table is wrong."""
     answer_prices: dict[NonEmpty, AnswerPriceSettings] = Field(default_factory=dict)
@@ -225,6 +262,13 @@ def load_settings(root: Path) -> Settings:
     return settings
 
 
+def is_safe_address(url: str) -> bool:
+    """Return whether a secret may be sent to an address: by https, or to this machine."""
+    parts = urlsplit(url)
+    near = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and near))
+
+
 def public_id(base_model: str) -> str:
     """Return what clients call a base model: its folder's name, or its hub ID."""
     if base_model.startswith(("./", "../", "/")):
@@ -268,8 +312,13 @@ def endpoint_of(settings: Settings, root: Path, name: str) -> Endpoint:
             model: AnswerPrice(input=price.input, output=price.output)
             for model, price in declared.answer_prices.items()
         }
-        given = declared.model_dump(exclude={"answer_prices"})
-        return Endpoint(name=wanted, env_file=root / ".env", answer_prices=prices, **given)
+        deploy = None
+        if declared.deploy is not None:
+            deploy = DeploySettings(**declared.deploy.model_dump())
+        given = declared.model_dump(exclude={"answer_prices", "deploy"})
+        return Endpoint(
+            name=wanted, env_file=root / ".env", answer_prices=prices, deploy=deploy, **given
+        )
     if wanted == DEFAULT_ENDPOINT:
         return Endpoint(name=wanted, env_file=root / ".env")
     known = ", ".join([DEFAULT_ENDPOINT, *endpoints])

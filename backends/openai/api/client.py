@@ -8,16 +8,16 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import httpx2
 import openai
 
 from backends.openai.api.connections import Connections
 from backends.openai.api.endpoints import Settings
-from backends.openai.api.protocol import Body, OutcomeUnknown
+from backends.openai.api.protocol import Body, OutcomeUnknown, read_pages
 from backends.openai.api.raw_answers import AnswerReader, RawAnswer
-from backends.openai.api.retry_policy import RetryLimits
+from backends.openai.api.retry_policy import ONCE, RetryLimits
 from backends.openai.api.retrying import Failure, Repeater
 from backends.openai.api.waiting import Waiting
 
@@ -28,7 +28,7 @@ _PIECE: Final = 1 << 18
 """Bytes of a file that are held in memory."""
 _LIMITS: Final = RetryLimits(pause_s=0.5, longest_asked_s=120.0, attempts=3)
 """For requests that may be repeated; a longer pause is left to the caller."""
-_ONCE: Final = RetryLimits(pause_s=0.0, attempts=1)
+_WRITES: Final = frozenset({"POST", "PUT"})
 
 
 class Client:
@@ -70,7 +70,7 @@ class Client:
     @contextmanager
     def apart(self) -> Iterator["Client"]:
         """Open a client to the same server, with connections of its own."""
-        client = Client(self._settings, self._waiting)
+        client = type(self)(self._settings, self._waiting)
         try:
             yield client
         finally:
@@ -94,7 +94,7 @@ class Client:
         rest = {key: body[key] for key in body if key not in {"model", "training_file"}}
         model, file = str(body["model"]), str(body["training_file"])
         return self._json(
-            self._jobs.create, model=model, training_file=file, extra_body=rest, limits=_ONCE
+            self._jobs.create, model=model, training_file=file, extra_body=rest, limits=ONCE
         )
 
     def retrieve_job(self, job_id: str) -> Body:
@@ -125,6 +125,11 @@ class Client:
         """Return one page of the files for training, newest first."""
         after_file = after or openai.omit
         return self._json(self._files.list, purpose="fine-tune", limit=limit, after=after_file)
+
+    def files_named(self, name: str, *, limit: int) -> Iterator[Body]:
+        """Yield the files of a name, from pages of a length."""
+        files = read_pages(lambda after: self.list_files(limit=limit, after=after), limit)
+        return (file for file in files if file.get("filename") == name)
 
     def retrieve_file(self, file_id: str) -> Body:
         """Return a file's description."""
@@ -168,7 +173,7 @@ class Client:
                 lambda: self._long.files.with_raw_response.create(
                     file=(name, file), purpose="fine-tune"
                 ),
-                _ONCE,
+                ONCE,
             )
         return self._reader.parsed(raw)
 
@@ -205,7 +210,7 @@ class Client:
         """Return a model's answer and its headers; sent once, since the caller repeats it."""
         raw = self._ask(
             lambda: self._long.chat.completions.with_raw_response.create(**_chat_arguments(body)),
-            _ONCE,
+            ONCE,
         )
         return self._reader.parsed(raw), raw.headers
 
@@ -253,6 +258,46 @@ class Client:
             raise OutcomeUnknown(
                 f"a piece of the answer is not JSON: {self._reader.clean(error)}"
             ) from error
+
+    @property
+    def host(self) -> str:
+        """The server's host."""
+        return self._reader.host
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        files: Mapping[str, tuple[str, IO[bytes]]] | None = None,
+        limits: RetryLimits = _LIMITS,
+    ) -> Body:
+        """Send a request that is not one of the protocol's; return the answer's JSON object."""
+        options: dict[str, object] = {"params": dict(query or {})}
+        given: dict[str, Any] = {"cast_to": httpx2.Response, "options": options}
+        sdk = self._sdk
+        if method in _WRITES:
+            given |= {"body": body, "files": files}
+        if files is not None:
+            sdk = self._long
+            options["headers"] = {"Content-Type": "multipart/form-data"}
+        verb: Callable[..., RawAnswer] = getattr(sdk, method.lower())
+        return self._json(verb, url, limits=limits, **given)
+
+    def request_items(self, url: str, query: Mapping[str, str] | None = None) -> list[Body]:
+        """Return the objects of a list that is not one of the protocol's.
+
+        Raises:
+            OutcomeUnknown: The answer is not a list.
+        """
+        given: dict[str, Any] = {
+            "cast_to": httpx2.Response,
+            "options": {"params": dict(query or {})},
+        }
+        get: Callable[..., RawAnswer] = self._sdk.get
+        return self._reader.items(self._ask(lambda: get(url, **given)))
 
     def _json(
         self,

@@ -6,11 +6,12 @@ a blank `OPENAI_BASE_URL`.
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from ipaddress import ip_address
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from backends.contract.backend import Endpoint
+from backends.contract.deployments import DeploySettings
 from backends.contract.errors import BackendError, CredentialsMissing
 from backends.installation import install_command
 from backends.openai.profiles.profile import profile_of
@@ -28,8 +29,11 @@ class Settings:
 
     base_url: str
     api_key: str = field(repr=False)
+    kind: str = "openai"
     organization: str | None = None
     project: str | None = None
+    account: str | None = None
+    """Account whose name is in the paths of the service."""
 
 
 def base_url(endpoint: Endpoint, environment: Mapping[str, str]) -> str:
@@ -68,9 +72,13 @@ def settings(endpoint: Endpoint, environment: Mapping[str, str]) -> Settings:
             f"Set {endpoint.api_key_env} in the environment{place}.",
         )
     _require_header(key, endpoint.api_key_env, endpoint)
+    _require_account(endpoint)
+    require_deployable(endpoint)
     return Settings(
         base_url=url,
         api_key=key,
+        kind=endpoint.kind,
+        account=endpoint.account,
         organization=endpoint.organization or _variable("OPENAI_ORG_ID", endpoint, environment),
         project=endpoint.project or _variable("OPENAI_PROJECT_ID", endpoint, environment),
     )
@@ -125,6 +133,87 @@ def _require_header(value: str, variable: str, endpoint: Endpoint) -> None:
             f"{len(value)} is a blank, a line break or no ASCII character",
             f"Set {variable} to the key alone, as the service shows it.",
         )
+
+
+def _require_account(endpoint: Endpoint) -> None:
+    """Require an account exactly where the service's paths name one.
+
+    Raises:
+        BackendError: The account is missing, or has no use.
+    """
+    if endpoint.account is None and profile_of(endpoint.kind).api is not None:
+        raise BackendError(
+            f"endpoint {endpoint.name}: servers of `kind: {endpoint.kind}` need an account",
+            "Write `account: NAME` beside `kind` in ftctl.yaml, as the service calls your account.",
+        )
+    if endpoint.account is not None and profile_of(endpoint.kind).api is None:
+        raise BackendError(
+            f"endpoint {endpoint.name}: `account` has no use at a server of `kind: {endpoint.kind}`",
+            "Remove `account` from the endpoint in ftctl.yaml.",
+        )
+
+
+def require_deployable(endpoint: Endpoint) -> None:
+    """Require that `deploy` of an endpoint has what its kind needs, and nothing without use.
+
+    Raises:
+        BackendError: A setting is missing, or has no use.
+    """
+    if endpoint.deploy is None:
+        return
+    deploy, kind = profile_of(endpoint.kind).deploy, endpoint.kind
+    if deploy is None or deploy.api is None:
+        raise BackendError(
+            f"endpoint {endpoint.name}: `deploy` has no use at a server of `kind: {kind}`",
+            "Remove `deploy` from the endpoint in ftctl.yaml.",
+        )
+    usual = DeploySettings()
+    written = {
+        one.name
+        for one in fields(usual)
+        if getattr(endpoint.deploy, one.name) != getattr(usual, one.name)
+    }
+    missing = [name for name in deploy.api.needs if name not in written]
+    if missing:
+        raise BackendError(
+            f"endpoint {endpoint.name}: `deploy` lacks {', '.join(missing)}",
+            f"Write {', '.join(missing)} into `deploy` of the endpoint in ftctl.yaml.",
+        )
+    useless = sorted(written - {*deploy.api.needs, *deploy.api.takes, "usd_per_hour"})
+    if useless:
+        raise BackendError(
+            f"endpoint {endpoint.name}: `deploy.{useless[0]}` has no use at a server of `kind: {kind}`",
+            f"Remove {', '.join(useless)} from `deploy` of the endpoint in ftctl.yaml.",
+        )
+
+
+def deployment_settings(endpoint: Endpoint, environment: Mapping[str, str]) -> Settings:
+    """Return everything that a client needs to deploy models; the URL is that of all deployments.
+
+    Raises:
+        BackendError: A part is missing.
+    """
+    require_deployable(endpoint)
+    own, deploy = endpoint.deploy, profile_of(endpoint.kind).deploy
+    if own is None or deploy is None or deploy.api is None:
+        raise BackendError(f"endpoint {endpoint.name} deploys nothing")
+    api = deploy.api
+    base = own.base_url or base_url(endpoint, environment)
+    path = urljoin(f"{base.rstrip('/')}/", api.url)
+    if own.base_url is not None and split_url(api.url).scheme:
+        parts = split_url(api.url)
+        path = f"{own.base_url.rstrip('/')}{parts.path}"
+    url = path.format_map(asdict(own))
+    variable = own.token_env or api.token_env or endpoint.api_key_env
+    key = _variable(variable, endpoint, environment)
+    if key is None:
+        place = f" or in {endpoint.env_file.name}" if endpoint.env_file else ""
+        raise CredentialsMissing(
+            f"endpoint {endpoint.name}: no token for deployments: the variable {variable} is not set",
+            f"Set {variable} in the environment{place}.",
+        )
+    _require_header(key, variable, endpoint)
+    return Settings(base_url=url, api_key=key)
 
 
 def _require_own_key(endpoint: Endpoint) -> None:

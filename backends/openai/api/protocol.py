@@ -19,6 +19,8 @@ Body: TypeAlias = Mapping[str, Any]
 """A JSON object as a server sent it, unchecked."""
 
 _NOT_FOUND: Final = 404
+_GRPC_NOT_FOUND: Final = "5"
+"""Code of a missing resource at services behind a gRPC gateway."""
 SHOWN: Final = 500
 """Characters of a server's text that a person is shown."""
 
@@ -89,7 +91,8 @@ class Rejected(Exception):
     def is_missing(self) -> bool:
         """True if the server lacks the job, file or model, and not just the address."""
         of_address = self.message.lower().startswith(("invalid url", "resource not found"))
-        return self.status == _NOT_FOUND and self.is_api_error and not of_address
+        is_sure = self.code == _GRPC_NOT_FOUND or not of_address
+        return self.status == _NOT_FOUND and self.is_api_error and is_sure
 
 
 @dataclass(eq=False)
@@ -164,6 +167,8 @@ def read_pages(fetch: Callable[[str | None], Body], limit: int) -> Iterator[Body
 
 def next_cursor(page: Body, limit: int) -> str | None:
     """Return the cursor of the next page; None if this page is the last. See `read_pages`."""
+    if "next_cursor" in page:
+        return text_of(page["next_cursor"]) or None
     data, more = objects(page), page.get("has_more")
     is_last = len(data) < limit if more is None else not more
     return None if is_last or not data else str(data[-1].get("id") or "") or None

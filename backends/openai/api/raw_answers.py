@@ -79,6 +79,21 @@ class AnswerReader:
             raise OutcomeUnknown(f"an error with HTTP 200: {self.clean(_said_in(error) or error)}")
         return parsed
 
+    def items(self, raw: RawAnswer) -> list[Body]:
+        """Return the objects of an answer that is a JSON list.
+
+        Raises:
+            OutcomeUnknown: The answer is not a list.
+        """
+        self.require_no_page(raw)
+        try:
+            parsed = json.loads(raw.content)
+        except (ValueError, RecursionError):
+            parsed = None
+        if not isinstance(parsed, list):
+            raise OutcomeUnknown("the answer is not a list", cause=NOT_THE_API)
+        return [item for item in parsed if isinstance(item, Mapping)]
+
     def require_no_page(self, raw: RawAnswer) -> None:
         """Refuse a page for browsers that came instead of the API's answer.
 

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from typing import Final
 
 LONGEST_POLL_S = 8.0
 """Longest pause between two requests about a job or file that is about to change."""
@@ -21,6 +22,10 @@ class RetryLimits:
     """Time from the first attempt within which the last one must begin."""
     attempts: int = sys.maxsize
     """Maximum number of attempts."""
+
+
+ONCE: Final = RetryLimits(pause_s=0.0, attempts=1)
+"""For requests that are sent once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +49,8 @@ class RetryPolicy:
     """Seconds for which a file may stay `uploaded` before a job is made from it anyway."""
     processed_s: float = 600.0
     """Seconds for which a server may report that it is still reading a file."""
+    deployed_s: float = 1800.0
+    """Seconds for which a service may report that it is still making a deployment."""
     attempts: int = 4
     """Maximum number of attempts for an upload, or a create call that was surely not carried out."""
 
@@ -62,6 +69,10 @@ class RetryPolicy:
         return RetryLimits(
             pause_s=2 * self.pause_s, longest_pause_s=LONGEST_POLL_S, total_s=self.processed_s
         )
+
+
+NEAR: Final = RetryPolicy(lag_s=0.0, look_s=0.0, list_s=1.0)
+"""For a server on this machine: it shows a job at once, has no other users, counts no requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

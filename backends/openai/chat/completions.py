@@ -46,6 +46,8 @@ class ChatCompletions:
     server: str
     """The endpoint's name and address, for people."""
     endpoint: Endpoint
+    name_for: Callable[[str], str]
+    """Returns the name that a trained model answers to."""
     settings: RetrySettings
     waiting: Waiting
     strict: bool
@@ -149,7 +151,7 @@ class ChatCompletions:
     def _request(
         self, base: str, model: str | None, prompt: Prompt, sampling: Sampling
     ) -> dict[str, Any]:
-        name = self._name(base if model is None else model)
+        name = self._name(base) if model is None else self.name_for(model)
         request = chat_request(name, base, prompt, sampling, strict=self.strict)
         if not self._takes_thinking and not sampling.thinking:
             request.pop(THINKING, None)
@@ -159,7 +161,7 @@ class ChatCompletions:
         return request
 
     def _name(self, model: str) -> str:
-        """Return a model's name at the server: at Azure, its deployment."""
+        """Return a base model's name at the server: at Azure, its deployment."""
         return self.endpoint.deployments.get(model, model)
 
     def _opened_stream(self, request: Body) -> Iterator[Body]:
@@ -273,7 +275,9 @@ class ChatCompletions:
             return to_backend_error(error, self.server)
         if error.is_missing:
             remedy = "Train it again, or use another model."
-            if (deploy := self._deploy(error)) is not None:
+            if self.endpoint.deploy is not None:
+                remedy = "Type `ftctl apply`, which deploys it; a new deployment needs a moment."
+            elif (deploy := self._deploy(error)) is not None:
                 remedy = (
                     f"{deploy.how}:\nendpoints: {{NAME: {{deployments: {{{model!r}: DEPLOYMENT}}}}}}\n"
                     "A deployment that was made a few minutes ago needs a moment."

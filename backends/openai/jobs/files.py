@@ -15,7 +15,6 @@ from backends.openai.api.protocol import (
     Rejected,
     clean,
     number,
-    read_pages,
     text_of,
 )
 from backends.openai.api.retry_policy import LONGEST_POLL_S
@@ -74,7 +73,7 @@ def read_local(path: Path, most_bytes: int | None) -> LocalFile:
 
 def find_files(client: "Client", local: LocalFile) -> Iterator[RemoteFile]:
     """Yield the server's copies of a file: same name, size and purpose, and usable."""
-    for file in read_pages(lambda after: client.list_files(limit=_PAGE, after=after), _PAGE):
+    for file in client.files_named(local.name, limit=_PAGE):
         if _is_copy(file, local):
             yield _remote(file, uploaded=False)
 
@@ -172,7 +171,8 @@ def _upload(client: "Client", local: LocalFile) -> Body:
 def _is_copy(file: Body, local: LocalFile) -> bool:
     return (
         file.get("filename") == local.name
-        and file.get("bytes") == local.size
+        # A service that reports no size has only the name, which is the digest.
+        and file.get("bytes") in (None, local.size)
         and str(file.get("purpose")) in {"None", "fine-tune"}
         and _status(file) not in _BROKEN
         and bool(file.get("id"))

@@ -18,6 +18,7 @@ from backends.contract.inspector import Json
 from backends.contract.jobs import TrainRequest
 from backends.openai.api.protocol import Body, clean, mapping_in, text_of
 from backends.openai.limits import PUBLISHED
+from backends.openai.profiles.profile import profile_of
 
 FINGERPRINT: Final = "ftctl_fingerprint"
 ATTEMPT: Final = "ftctl_attempt"
@@ -75,9 +76,14 @@ def key_tag(fingerprint: str, attempt: int) -> str:
 
 
 def make_suffix(name: str, tag: str, kind: str) -> str:
-    """Return the part of the model's name that we choose: the fine-tune's name, then the tag."""
+    """Return the part of the model's name that we choose: the fine-tune's name, then the tag.
+
+    At a service with paths of its own it is the ID of the job, too.
+    """
     room = PUBLISHED[kind].suffix - len(tag) - 1
-    return f"{name[:room].rstrip('-')}-{tag}"
+    api = profile_of(kind).api
+    text = name if api is None else api.ids.of(name)
+    return f"{text[:room].rstrip('-')}-{tag}"
 
 
 def metadata_of(job: Body) -> Mapping[str, Any]:

@@ -5,6 +5,9 @@ cancel all but the oldest job if two runs raced. An answer that says neither yes
 followed by a second create call in the same run: the list of jobs is read until the window is
 over, and a job found there is taken over. A later run sends again only when the list can be read,
 the window since the last create call is over, and the job is not there.
+
+Where this client chooses the ID of a job, the job is looked up under its ID, and a create call may
+be sent again: the service has one job under one ID.
 """
 
 import logging
@@ -64,6 +67,8 @@ class _Submission:
         """The create call."""
         self._sent = False
         """True once this run sent a create call."""
+        self._sent_again = False
+        """True once this run sent it again, because its outcome was unknown."""
 
     def run(self) -> Job:
         sent_s = self._context.log.read_intent(self._expected)
@@ -168,7 +173,10 @@ class _Submission:
         return job
 
     def _after_no_answer(self, error: OutcomeUnknown) -> list[Body]:
-        """Find the job of a create call whose answer was lost; never send again.
+        """Find the job of a create call whose answer was lost.
+
+        Send again only where the job's ID is ours: if the first call made the job, the second finds
+        the ID taken.
 
         Raises:
             SubmissionUnknown: The job is not in the list.
@@ -178,6 +186,9 @@ class _Submission:
             raise no_answer_error(error, self._context.server) from error
         window_s = self._context.policy.window_s
         found = self._lookup.find_until(time.time() + window_s)
+        if not found and self._context.profile.api is not None and not self._sent_again:
+            self._sent_again = True
+            return self._send_once()
         if not found:
             reason = f"{error.reason}; no job was in the list for {window_s:g} s"
             raise self._lookup.unknown(reason) from error

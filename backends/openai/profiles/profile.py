@@ -16,6 +16,7 @@ from backends.contract.errors import BackendError
 from backends.contract.methods import DPO, REINFORCEMENT, SUPERVISED
 from backends.did_you_mean import did_you_mean, use_one_of
 from backends.excerpt import excerpt
+from backends.openai.profiles.resource_api import ResourceApi, Template
 
 _FOLDER: Final = Path(__file__).parent
 _EVERY_METHOD: Final = frozenset({SUPERVISED.name, DPO.name, REINFORCEMENT.name})
@@ -69,6 +70,8 @@ class OwnSetting(_Data):
     """Value that is sent where the spec has none; None sends nothing."""
     place: Literal["hyperparameters", "body"] = "hyperparameters"
     """Place in the create call: among the hyperparameters, or beside them."""
+    sent_as: str = ""
+    """Its name at a service with paths of its own; empty: the same name."""
 
 
 class CheckpointResult(_Data):
@@ -90,13 +93,55 @@ class CheckpointResult(_Data):
             return None
 
 
+class DeployApi(_Data):
+    """Calls that make and find the deployment of a trained model."""
+
+    url: str
+    """Address of the deployments, relative to the endpoint's; `{…}` for settings of `deploy`."""
+    query: Mapping[str, str] = Field(default_factory=dict)
+    """Query of each call."""
+    create: Literal["PUT", "POST"]
+    """`PUT`: at `URL/NAME`, which may be repeated. `POST`: at the URL, which lists them, too."""
+    body: Mapping[str, Template]
+    """Body of the call, with `{name}`, `{model}`, `{base_model}`, `{sku}`; `{capacity}` alone is a
+    number."""
+    name: str
+    """Where the answer names the deployment; a dot leads into an object."""
+    source: str
+    """What it was made from, out of `{…}` for keys of the answer."""
+    status: str
+    """Where the answer holds its state; a dot leads into an object."""
+    detail: str
+    """Where the answer says why it failed."""
+    ready: tuple[str, ...]
+    """States, in lower case, in which it answers."""
+    failed: tuple[str, ...]
+    """States, in lower case, in which it never will."""
+    needs: tuple[str, ...] = ()
+    """Settings of `deploy` without which nothing can be deployed."""
+    takes: tuple[str, ...] = ()
+    """Further settings of `deploy` that have a use."""
+    token_env: str | None = None
+    """Variable with the token; None: the endpoint's key."""
+    sku: str = ""
+    """Kind of deployment where none is written."""
+    usd_per_hour: float | None = None
+    """What a deployment costs by the hour; None: it is not known."""
+    free_skus: tuple[str, ...] = ()
+    """Kinds, in lower case, that cost nothing by the hour."""
+    note: str = ""
+    """What else the plan says."""
+
+
 class Deploy(_Data):
-    """Servers where a trained model answers only after a person has deployed it."""
+    """Servers where a trained model answers only after it was deployed."""
 
     how: str
     """Remedy, up to the entry of `deployments:` that follows."""
     base_models: bool = False
     """True if base models need a deployment too."""
+    api: DeployApi | None = None
+    """None: only a person can deploy."""
 
 
 class States(_Data):
@@ -138,6 +183,8 @@ class Profile(_Data):
     """Servers whose chat takes only OpenAI's fields: `far` is not on this machine."""
     limits: ServiceLimits
     states: States
+    api: ResourceApi | None = None
+    """Paths and fields of a service that does not speak the protocol; None: it does."""
     result: CheckpointResult | None = None
     """None: the job names its model."""
     deploy: Deploy | None = None

@@ -8,6 +8,7 @@ from typing import TypeAlias, get_args
 
 from controller.plan.actions.adopt import Adopt
 from controller.plan.actions.base import BaseAction
+from controller.plan.actions.deploy import Deploy
 from controller.plan.actions.follow import Record, Resume, Wait
 from controller.plan.actions.hold import Blocked, Deferred
 from controller.plan.actions.hold import BlockReason as BlockReason
@@ -24,6 +25,7 @@ Action: TypeAlias = (
     | Prompt
     | Adopt
     | Restore
+    | Deploy
     | Evaluate
     | Promote
     | Reuse

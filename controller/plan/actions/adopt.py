@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from backends.contract.deployments import Hosting
 from backends.contract.inspector import Json
 from backends.contract.jobs import Job
 from controller.plan.actions.base import ActionStyle, BaseAction, Row
 from controller.plan.actions.groups import CancellingAction
+from controller.plan.hosting import hosting_origin, per_hour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +16,7 @@ class Adopt(CancellingAction):
     """Take over a job that exists at the backend and is not recorded."""
 
     job: Job
+    hosting: Hosting | None = None
     style = ActionStyle("=", "takes over an existing job", "to take over", 40, done="taken over")
     covers_adoption = True
 
@@ -28,8 +31,11 @@ class Adopt(CancellingAction):
         return covered and self.cancels_no_more(seen)
 
     def decisive(self) -> dict[str, Json]:
-        """Return the job."""
-        return {"job": self.job.id, "fingerprint": self.job.fingerprint}
+        """Return the job, and the price of the deployment that comes of it."""
+        value: dict[str, Json] = {"job": self.job.id, "fingerprint": self.job.fingerprint}
+        if self.hosting is not None:
+            value |= hosting_origin(self.hosting)
+        return value
 
     def json(self) -> dict[str, Json]:
         """Return the job and its state."""
@@ -39,3 +45,5 @@ class Adopt(CancellingAction):
         """Yield what it cancels, and its cost."""
         yield from self.cancel_rows()
         yield "cost", "$0.00"
+        if self.hosting is not None:
+            yield "deployed", f"when it is trained: {per_hour(self.hosting.usd_per_hour)}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
+from backends.contract.deployments import Hosting
 from backends.contract.inspector import Json
 from backends.contract.jobs import Estimate
 from controller.errors import ExitCode
@@ -79,6 +80,8 @@ class ActionDefaults:
     """Cost of a job that it submits."""
     cancels: Cancellation | None = None
     """Running job that it cancels."""
+    hosting: Hosting | None = None
+    """Price of the deployment that it makes, or that comes of it."""
     covers_adoption: bool = False
     """True if its approval covers taking over a job with the inputs that it wants."""
     covers_promotion: bool = True

@@ -13,6 +13,8 @@ from controller.plan.fingerprint import short_id
 class Retire(CancellingAction):
     """Forget a fine-tune whose spec is gone. No model is deleted."""
 
+    deployments: tuple[str, ...] = ()
+    """Deployments that cost by the hour, with their prices."""
     style = ActionStyle(".", "will be forgotten", "to retire", 120, done="forgotten")
     turn = Turn.AFTER_OTHERS
     covers_promotion = False
@@ -30,3 +32,5 @@ class Retire(CancellingAction):
         yield from self.cancel_rows()
         if self.replaces is not None:
             yield "production", f"build {short_id(self.replaces)}, which is forgotten"
+        for deployment in self.deployments:
+            yield "deployment", f"{deployment}, which stays until you delete it"

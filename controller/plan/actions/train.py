@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
+from backends.contract.deployments import Hosting
 from backends.contract.inspector import Json
 from backends.contract.jobs import Estimate
 from controller.lockfile.model import DataFacts
@@ -11,6 +12,7 @@ from controller.plan.actions.base import ActionStyle, BaseAction, Row
 from controller.plan.actions.groups import CancellingAction
 from controller.plan.desired import DataChange, Shutdown
 from controller.plan.fingerprint import InputChange
+from controller.plan.hosting import hosting_origin, per_hour
 from controller.plan.moving.move import Move
 from controller.plan.moving.rows import (
     home_rows,
@@ -45,6 +47,7 @@ class Train(CancellingAction):
     """End of the model in production, for a move."""
     shutdown: Shutdown | None = None
     warnings: tuple[str, ...] = ()
+    hosting: Hosting | None = None
     retrain: bool
     covers_adoption = True
 
@@ -67,17 +70,19 @@ class Train(CancellingAction):
             and (self.fingerprint, self.attempt) == (seen.fingerprint, seen.attempt)
             and _at_most(self.estimate.usd, seen.estimate.usd)
             and _at_most(self.estimate.gpu_hours, seen.estimate.gpu_hours)
+            and self.hosting == seen.hosting
             and self.cancels_no_more(seen)
         )
 
     def decisive(self) -> dict[str, Json]:
         """Return the job and its price."""
-        return {
+        value: dict[str, Json] = {
             "fingerprint": self.fingerprint,
             "attempt": self.attempt,
             "usd": self.estimate.usd,
             "gpu_hours": self.estimate.gpu_hours,
         }
+        return value | self._hosting_json()
 
     def json(self) -> dict[str, Json]:
         """Return the job, its price, and what forces it."""
@@ -102,7 +107,10 @@ class Train(CancellingAction):
             value["examples"] = asdict(self.data_change)
         if self.move is not None:
             value["move"] = move_json(self.move, self.production_end)
-        return value
+        return value | self._hosting_json()
+
+    def _hosting_json(self) -> dict[str, Json]:
+        return {} if self.hosting is None else hosting_origin(self.hosting)
 
     def rows(self) -> Iterator[Row]:
         """Yield every input that forces training, and what the job takes."""
@@ -121,6 +129,8 @@ class Train(CancellingAction):
         elif self.judged_against is not None:
             yield "production", self.judged_against
         yield "cost", _estimate_text(self.estimate)
+        if self.hosting is not None:
+            yield "deployed", f"when it is trained: {per_hour(self.hosting.usd_per_hour)}"
 
     def review(self) -> Iterator[str]:
         """Yield what judges a move."""

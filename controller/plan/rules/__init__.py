@@ -19,6 +19,7 @@ WITH_SPEC: tuple[Rule, ...] = (
     jobs.resume,
     jobs.wait,
     builds.reuse_own,
+    builds.deploy,
     builds.evaluate,
     builds.judge_again,
     builds.promote,

@@ -1,8 +1,18 @@
 """Rules for a recorded build of the wanted inputs: how it gets into production. Pure."""
 
+from backends.contract.deployments import DeploymentState
 from controller.lockfile.model import Build
-from controller.plan.actions import Blocked, BlockReason, Evaluate, Judge, Promote, Reuse
+from controller.plan.actions import (
+    Blocked,
+    BlockReason,
+    Deploy,
+    Evaluate,
+    Judge,
+    Promote,
+    Reuse,
+)
 from controller.plan.fingerprint import short_id
+from controller.plan.hosting import recorded_deployment
 from controller.plan.state import State
 from controller.plan.verdicts import current_verdict, remedy_of, standing_verdict, why_not
 from controller.plan.versions import holds
@@ -21,6 +31,53 @@ def reuse_own(state: State) -> Reuse | None:
     if entry.job is None and not is_left_behind:
         return None
     return _reuse(state, build, state.name)
+
+
+def deploy(state: State) -> Deploy | None:
+    """Deploy a build that is to answer, where only a deployed model answers."""
+    build, observed = state.build, state.overview.observed
+    hosting = observed.hosting.get(build.backend) if build is not None else None
+    if build is None or hosting is None or not _is_to_answer(state, build):
+        return None
+    known = recorded_deployment(build)
+    if build.prompt is not None or (known is None and "adopted" in build.facts):
+        # Nothing was trained; or a person deployed it before ftctl knew of it.
+        return None
+    seen = observed.deployments.get((build.backend, build.model_id))
+    if seen is None or seen.state is DeploymentState.UNKNOWN:
+        if known is not None:
+            return None
+        reason = "it answers only after it is deployed"
+    elif seen.is_written:
+        return None
+    elif seen.state is DeploymentState.READY:
+        if known is not None and known.name == seen.name:
+            return None
+        reason = "its deployment is there, and is not recorded"
+    elif known is not None and seen.state is DeploymentState.MISSING:
+        reason = f"its deployment {known.name} is gone"
+    else:
+        reason = "it answers only after it is deployed"
+    return Deploy(
+        name=state.name,
+        reason=reason,
+        fingerprint=build.fingerprint,
+        deployment=seen.name if seen is not None else "named after the model",
+        hosting=hosting,
+        replaces=state.entry.production,
+        needs_approval=not (
+            (seen is not None and seen.state is DeploymentState.READY)
+            or hosting.usd_per_hour == 0
+            or (known is None and state.has_approved_hosting(build, hosting))
+        ),
+    )
+
+
+def _is_to_answer(state: State, build: Build) -> bool:
+    """Return True if a build is to be measured, is in production, or is to be promoted."""
+    if state.is_production or state.stale_evaluation(build):
+        return True
+    return current_verdict(build, state.desired.spec).passed
 
 
 def evaluate(state: State) -> Evaluate | None:

@@ -43,6 +43,7 @@ def adopt(state: State) -> Adopt | None:
         name=state.name,
         reason=f"job {job.id} was already made for these inputs and has state {job.state}",
         job=job,
+        hosting=state.overview.observed.hosting.get(state.desired.spec.place),
         cancels=state.cancels,
         replaces=state.entry.production,
     )
@@ -127,6 +128,7 @@ def train(state: State) -> Train | None:
         shutdown=state.overview.observed.base_shutdowns.get(state.name, desired.shutdown),
         warnings=(*desired.warnings, *state.gate_warnings()),
         estimate=desired.estimate,
+        hosting=state.overview.observed.hosting.get(desired.spec.place),
         retrain=previous is not None,
         cancels=state.cancels,
         replaces=state.entry.production,

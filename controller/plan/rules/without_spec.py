@@ -1,6 +1,7 @@
 """Rules for a recorded fine-tune whose spec is gone. Pure."""
 
 from controller.plan.actions import Blocked, BlockReason, Retire
+from controller.plan.hosting import billed
 from controller.plan.state import State
 
 
@@ -41,4 +42,5 @@ def retire(state: State) -> Retire:
         reason=f"{state.file} was removed; its models are kept",
         cancels=state.cancels,
         replaces=state.entry.production,
+        deployments=tuple(map(str, billed(state.entry))),
     )

@@ -66,6 +66,10 @@ class Server(Emulator):
         if not isinstance(sys.exception(), ConnectionError):
             traceback.print_exc()
 
+    def place(self, method, path):
+        """Return the call whose faults meet a request."""
+        return method, path
+
     def put_fault(self, method, path, *faults):
         self.faults[method, path] = list(faults)
 
@@ -84,6 +88,9 @@ class Server(Emulator):
             def do_POST(self):
                 server._serve(self, "POST")
 
+            def do_PUT(self):
+                server._serve(self, "PUT")
+
             def do_DELETE(self):
                 server._serve(self, "DELETE")
 
@@ -98,7 +105,7 @@ class Server(Emulator):
             self.count += 1
             number = self.count
             self.requests.append((method, path, query, body if isinstance(body, dict) else None))
-            queue = self.faults.get((method, path), [])
+            queue = self.faults.get(self.place(method, path), [])
             fault = queue.pop(0) if queue else self.always
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)

@@ -73,7 +73,7 @@ def two_runs(server, open_backend, request, where, fault):
     for _ in range(2):
         server.requests.clear()
         ending, said = run(open_backend(), request)
-        sent = sum(one[:2] == CREATE for one in server.requests)
+        sent = sum(server.place(*one[:2]) == CREATE for one in server.requests)
         runs.append(Run(ending, said, len(server.trainings), sent, len(server.files)))
     return runs
 

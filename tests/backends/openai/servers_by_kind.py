@@ -4,6 +4,7 @@ import re
 
 from emulator import error_body
 from fault_server import Server
+from fireworks_server import ACCOUNT, FireworksServer
 
 from backends.contract.jobs import BaseModel
 from backends.openai.profiles.profile import PROFILES
@@ -11,6 +12,7 @@ from backends.openai.profiles.profile import PROFILES
 MODELS = {
     "nebius": "meta-llama/Llama-3.1-8B-Instruct",
     "crusoe": "Qwen/Qwen3.5-9B",
+    "fireworks": "accounts/fireworks/models/llama-v3p1-8b-instruct",
 }
 """A base model that the service trains, where it is not OpenAI's."""
 _KNOWN = {
@@ -21,6 +23,15 @@ _KNOWN = {
     "crusoe": {"model", "training_file", "validation_file", "method", "seed", "suffix"},
 }
 """Fields of the create call that the documents name."""
+
+
+SETTINGS = {"fireworks": {"account": ACCOUNT}}
+"""Settings of an endpoint that its kind needs."""
+
+
+def server_of(kind):
+    """Start a server of a kind."""
+    return FireworksServer() if kind == "fireworks" else KindServer(kind)
 
 
 class KindServer(Server):
@@ -55,8 +66,15 @@ class KindServer(Server):
             made |= {"trained_steps": 0, "total_steps": 6}
         return status, self._shown(made)
 
+    def fail(self, job_id):
+        """End a job without a model."""
+        self.jobs[job_id]["status"] = "failed"
+
     def succeed(self, job_id):
-        """End a job as the service does: here without a model's name."""
+        """End a job as the service does."""
+        if self.kind not in _KNOWN:
+            self.finish(job_id)
+            return
         job = self.jobs[job_id]
         job |= {
             "status": "succeeded",

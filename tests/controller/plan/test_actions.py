@@ -6,6 +6,7 @@ import pkgutil
 
 import pytest
 
+from backends.contract.deployments import Hosting
 from backends.contract.jobs import Estimate
 from controller.plan import actions, rules
 from controller.plan.actions import (
@@ -14,6 +15,7 @@ from controller.plan.actions import (
     Blocked,
     BlockReason,
     Deferred,
+    Deploy,
     Evaluate,
     Judge,
     Promote,
@@ -30,6 +32,8 @@ from controller.plan.actions import (
 from controller.plan.actions.base import BaseAction
 from controller.plan.approval import identity
 from controller.plan.order import heir_of, in_order
+
+HOSTING = Hosting(usd_per_hour=1.7)
 
 
 def modules_of(package):
@@ -77,6 +81,7 @@ def one_of_each(make):
             data=desired.data,
             estimate=Estimate(),
             retrain=False,
+            hosting=HOSTING,
         ),
         Prompt(
             **common,
@@ -89,6 +94,7 @@ def one_of_each(make):
         ),
         Adopt(**common, job=job),
         Restore(**common, entry=make.entry(build)),
+        Deploy(**common, fingerprint=key, deployment="d", hosting=HOSTING, needs_approval=True),
         Evaluate(**common, fingerprint=key),
         Promote(**common, fingerprint=key),
         Reuse(**common, fingerprint=key, source="faq", promote=True),
@@ -106,22 +112,23 @@ def one_of_each(make):
 
 
 FOLLOWS = """
-          Tra Pro Ado Res Eva Pro Reu Ret Res Rec Jud Pro Wai Def Blo
-Train      x   .   .   .   .   .   .   .   .   .   .   .   .   .   .
-Prompt     .   x   .   .   .   .   .   .   .   .   .   .   .   .   .
-Adopt      x   .   x   x   .   .   .   .   .   .   .   .   .   .   .
-Restore    .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
-Evaluate   x   x   x   x   x   x   x   .   x   x   x   .   x   x   x
-Promote    x   x   x   x   x   x   x   .   x   x   x   .   x   x   x
-Reuse      x   x   x   x   .   .   x   .   x   x   .   .   x   .   .
-Retire     .   .   .   .   .   .   .   x   .   .   .   .   .   .   .
-Resume     .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
-Record     .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
-Judge      x   x   x   x   x   x   x   .   x   x   x   .   x   x   x
-Protect    x   x   x   x   x   x   x   .   x   x   x   x   x   x   x
-Wait       .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
-Deferred   .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
-Blocked    .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+          Tra Pro Ado Res Dep Eva Pro Reu Ret Res Rec Jud Pro Wai Def Blo
+Train      x   .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+Prompt     .   x   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+Adopt      x   .   x   x   .   .   .   .   .   .   .   .   .   .   .   .
+Restore    .   .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+Deploy     x   .   .   .   x   .   .   .   .   .   .   .   .   .   .   .
+Evaluate   x   x   x   x   x   x   x   x   .   x   x   x   .   x   x   x
+Promote    x   x   x   x   x   x   x   x   .   x   x   x   .   x   x   x
+Reuse      x   x   x   x   x   .   .   x   .   x   x   .   .   x   .   .
+Retire     .   .   .   .   .   .   .   .   x   .   .   .   .   .   .   .
+Resume     .   .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+Record     .   .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+Judge      x   x   x   x   x   x   x   x   .   x   x   x   .   x   x   x
+Protect    x   x   x   x   x   x   x   x   .   x   x   x   x   x   x   x
+Wait       .   .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+Deferred   .   .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+Blocked    .   .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
 """
 
 
@@ -140,6 +147,7 @@ Train     + approval acts leads_on FIRST job=yes
 Prompt    + approval acts leads_on FIRST job=no
 Adopt     = approval acts leads_on FIRST job=yes
 Restore   = approval acts leads_on LAST job=no
+Deploy    + approval acts leads_on LAST job=no
 Evaluate  ~ - acts leads_on LAST job=no
 Promote   ~ - acts leads_on FIRST job=no
 Reuse     = approval acts leads_on FIRST job=no
@@ -183,9 +191,9 @@ def test_ranks_are_places_in_a_summary(one_of_each):
 
 def test_actions_of_one_fine_tune_stay_in_their_order(one_of_each):
     names = [type(action).__name__ for action in in_order(one_of_each)]
-    assert names[-3:] == ["Retire", "Restore", "Evaluate"]
+    assert names[-4:] == ["Retire", "Restore", "Deploy", "Evaluate"]
     rest = [type(action).__name__ for action in one_of_each]
-    assert names[:-3] == [name for name in rest if name not in names[-3:]]
+    assert names[:-4] == [name for name in rest if name not in names[-4:]]
 
 
 @pytest.mark.parametrize(("source", "heir"), [("faq", "other"), ("another", None)])

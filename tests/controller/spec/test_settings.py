@@ -83,7 +83,7 @@ serve:
             "endpoints:\n  own:\n    kind: open",
             (
                 "ftctl.yaml:3: endpoints.own.kind: must be one of azure, compatible, crusoe, "
-                "nebius, openai, not the text 'open'\n    Did you mean `openai`?"
+                "fireworks, nebius, openai, not the text 'open'\n    Did you mean `openai`?"
             ),
         ),
         (

@@ -21,7 +21,7 @@ LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 
 
 def test_the_registry_knows_every_kind():
-    assert {"azure", "compatible", "crusoe", "nebius", "openai"} == {*ENDPOINT_KINDS}
+    assert {"azure", "compatible", "crusoe", "fireworks", "nebius", "openai"} == {*ENDPOINT_KINDS}
     assert list(ENDPOINT_KINDS) == list(PROFILES) == [path.stem for path in FILES]
 
 
@@ -60,6 +60,7 @@ def test_the_address_is_the_service_s_own_where_none_is_written():
     for kind, url in {
         "nebius": "https://api.tokenfactory.nebius.com/v1/",
         "crusoe": "https://api.intelligence.crusoecloud.com/v1",
+        "fireworks": "https://api.fireworks.ai/inference/v1",
         "openai": "http://elsewhere/v1",
         "azure": "http://elsewhere/v1",
     }.items():
@@ -180,7 +181,7 @@ def test_the_plan_tells_what_is_not_documented(tmp_path):
         "jobs are recognised by file, model, settings and suffix; whether `seed` has an effect; "
         "the longest suffix; the price of a job"
     )
-    assert [kind for kind, one in PROFILES.items() if one.note] == ["crusoe", "nebius"]
+    assert [kind for kind, one in PROFILES.items() if one.note] == ["crusoe", "fireworks", "nebius"]
 
 
 def test_capabilities_are_those_of_the_kind(tmp_path):

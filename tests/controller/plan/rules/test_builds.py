@@ -1,9 +1,10 @@
 """Rules for a recorded build of the wanted inputs, one table each."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
+from backends.contract.deployments import Deployment, DeploymentState, Hosting
 from backends.contract.jobs import JobState
 from controller.plan.fingerprint import short_id
 from controller.plan.rules import builds
@@ -243,3 +244,115 @@ def test_scores_of_a_shared_build_hold_against_the_same_production(
     entry = make.entry(own, production=own) if own else None
     action = builds.reuse_shared(state(entry=entry, others={"other": make.entry(shared)}))
     assert action.keeps_scores is keeps
+
+
+MISSING, READY, STARTING, UNKNOWN, BROKEN = (
+    DeploymentState.MISSING,
+    DeploymentState.READY,
+    DeploymentState.STARTING,
+    DeploymentState.UNKNOWN,
+    DeploymentState.FAILED,
+)
+NEEDED = "Deploy: it answers only after it is deployed"
+
+
+RECORDS_IT = "Deploy: its deployment is there, and is not recorded"
+GONE = "Deploy: its deployment d is gone"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    role: str = CANDIDATE
+    gate: tuple[str, ...] = ()
+    usd: float | None = 1.7
+    hosted: bool = True
+    recorded: str | None = None
+    announced: tuple[float | None, ...] = ()
+    """Price that was approved with the job, if there was one."""
+
+
+@pytest.mark.parametrize(
+    ("case", "seen", "expected", "approval"),
+    [
+        (Case(hosted=False), None, None, None),
+        (Case(), MISSING, NEEDED, True),
+        (Case(), STARTING, NEEDED, True),
+        (Case(), BROKEN, NEEDED, True),
+        (Case(), UNKNOWN, NEEDED, True),
+        (Case(), None, NEEDED, True),
+        (Case(usd=None), MISSING, NEEDED, True),
+        (Case(usd=0.0), MISSING, NEEDED, False),
+        (Case(announced=(1.7,)), MISSING, NEEDED, False),
+        (Case(announced=(1.5,)), MISSING, NEEDED, True),
+        (Case(announced=(None,), usd=None), MISSING, NEEDED, False),
+        (Case(), READY, RECORDS_IT, False),
+        (Case(recorded="d"), READY, None, None),
+        (Case(recorded="d"), UNKNOWN, None, None),
+        (Case(recorded="d"), None, None, None),
+        (Case(recorded="d"), MISSING, GONE, True),
+        (Case(recorded="d", announced=(1.7,)), MISSING, GONE, True),
+        (Case(recorded="d", role=PRODUCTION), MISSING, GONE, True),
+        (Case(gate=("held_out_loss < 1",)), MISSING, None, None),
+        (Case(gate=("held_out_loss < 1",), role=PRODUCTION), MISSING, NEEDED, True),
+    ],
+)
+def test_deploy(make, state, case: Case, seen, expected, approval):
+    declared = make.desired(gate=list(case.gate))
+    known = {"name": case.recorded, "usd_per_hour": 1.7}
+    build = make.build(declared, facts={"deployment": known} if case.recorded else {})
+    entry = make.entry(
+        build,
+        production=build if case.role == PRODUCTION else None,
+        candidate=build.fingerprint if case.role == CANDIDATE else None,
+    )
+    job = make.job(declared, JobState.SUCCEEDED, id=build.job)
+    for usd in case.announced:
+        job = replace(job, origin={**job.origin, "hosting": {"usd_per_hour": usd}})
+    place = (build.backend, build.model_id)
+    action = builds.deploy(
+        state(
+            declared,
+            entry,
+            found=[job],
+            hosting={build.backend: Hosting(usd_per_hour=case.usd)} if case.hosted else {},
+            deployments={} if seen is None else {place: Deployment(name="d", state=seen)},
+        )
+    )
+    assert (action and f"{type(action).__name__}: {action.reason}") == expected
+    assert (action and action.needs_approval) == approval
+
+
+def test_a_deployment_that_a_person_named_is_left_alone(make, state):
+    declared = make.desired()
+    build = make.build(declared)
+    written = Deployment(name="own", state=READY, is_written=True)
+    found = state(
+        declared,
+        make.entry(build, candidate=build.fingerprint),
+        hosting={build.backend: Hosting(usd_per_hour=None)},
+        deployments={(build.backend, build.model_id): written},
+    )
+    assert builds.deploy(found) is None
+
+
+def test_a_model_that_was_adopted_is_left_to_whoever_deployed_it(make, state):
+    declared = make.desired()
+    build = make.build(declared, facts={"adopted": {"from": "openai"}})
+    found = state(
+        declared,
+        make.entry(build, production=build),
+        hosting={build.backend: Hosting(usd_per_hour=1.7)},
+    )
+    assert builds.deploy(found) is None
+
+
+def test_a_prompt_is_not_deployed(make, state):
+    declared = make.desired()
+    build = make.build(declared)
+    build = build.model_copy(update={"inputs": {**build.inputs, "method": "prompt"}})
+    found = state(
+        declared,
+        make.entry(build, candidate=build.fingerprint),
+        hosting={build.backend: Hosting(usd_per_hour=1.7)},
+    )
+    assert builds.deploy(found) is None
