@@ -10,7 +10,7 @@ SEED ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-server clean-demo test fuzz check format schema topics bench constraints clean
+.PHONY: help setup demo demo-server demo-exit clean-demo test fuzz check format schema topics bench constraints clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ $(DEMO)/.gitignore: | .venv/.ready
 
 demo-server: $(DEMO)/.gitignore ## Serve the demo's base model, and train over the OpenAI protocol against it
 	@$(BIN)/python -m tests.demos.serve $(DEMO) $(DEMO)-client
+
+demo-exit: $(DEMO)/.gitignore ## Move two hosted fine-tunes to this machine before their service ends
+	@$(BIN)/python -m tests.demos.exit $(DEMO) $(DEMO)-exit
 
 clean-demo: ## Forget the demo, so that `make demo` starts anew
 	@rm -rf $(DEMO)

@@ -28,6 +28,7 @@ from backends.local_gpu import hyperparameters, recipes
 from backends.local_gpu.inference import engine
 from backends.local_gpu.inference.trained_models import (
     TRAINED,
+    TRAINED_IDENTITY,
     as_base_model,
     behind,
     run_of_model,
@@ -86,7 +87,7 @@ class LocalGpuBackend:
     ) -> Sequence[Recipe]:
         """Return the hyperparameters under each recipe, the newest first."""
         del method
-        if behind(self._state, base_model)[1] is not None:
+        if base_model.identity.startswith(TRAINED_IDENTITY):
             raise BackendError(
                 "no training starts from a trained model here",
                 "Name its base model, or ask it as it is: `method: prompt`.",

@@ -12,6 +12,8 @@ from backends.local_gpu.models.base_models import files_digest, resolve_base_mod
 
 TRAINED: Final = "ft:"
 """Start of every trained model's ID."""
+TRAINED_IDENTITY: Final = "trained:"
+"""Start of the identity of a trained model that a spec names by its ID."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,7 @@ def as_base_model(state: Path, trained: str) -> BaseModel:
     adapter = run.model / "adapter_config.json"
     if adapter.is_file():
         whole.update(adapter.read_bytes())
-    identity = f"trained:{whole.hexdigest()}"
+    identity = f"{TRAINED_IDENTITY}{whole.hexdigest()}"
     return BaseModel(reference=str(run.model), revision=None, identity=identity)
 
 
