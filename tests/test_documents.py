@@ -200,6 +200,7 @@ def test_the_readme_is_short_and_in_the_order_that_a_newcomer_needs():
         "Pull requests",
         "Data",
         "Backends",
+        "Leave a hosted service",
         "Serve",
         "Commands",
         "Six promises",

@@ -18,6 +18,7 @@ from controller.lockfile.model import (
     Evaluation,
     Lockfile,
     RecordedSample,
+    Scores,
     Verdict,
 )
 from controller.plan.desired import Shutdown
@@ -129,19 +130,31 @@ def state_words(
 
 
 def score_table(lockfile: Lockfile) -> str:
-    """Return base and tuned scores on held-out data, a row for each metric; empty without any."""
-    rows = [["FINE-TUNE", "METRIC", "BASE", "TUNED", "GATE"]]
-    for name, entry in sorted(lockfile.finetunes.items()):
-        build = shown_build(entry)
-        if build is None or build.evaluation is None:
-            continue
-        scores = build.evaluation.scores
+    """Return scores on held-out data, a row for each metric; empty without any.
+
+    Production, the build that was in production when the tuned model was measured, has a column
+    where any fine-tune was compared with it.
+    """
+    shown = {name: shown_build(entry) for name, entry in sorted(lockfile.finetunes.items())}
+    measured = [
+        (name, build, build.evaluation.scores)
+        for name, build in shown.items()
+        if build is not None and build.evaluation is not None
+    ]
+    if not measured:
+        return ""
+    roles = [role for role in ("base", "production") if role == "base" or _has(measured, role)]
+    rows = [["FINE-TUNE", "METRIC", *map(str.upper, roles), "TUNED", "GATE"]]
+    for name, build, scores in measured:
         for metric, tuned in scores["candidate"].items():
-            base = _shown(scores.get("base", {}).get(metric))
-            rows.append(
-                [escape_control(name), metric, base, number(tuned), _gate_word(build, metric)]
-            )
-    return table(rows) if len(rows) > 1 else ""
+            others = [_shown(scores.get(role, {}).get(metric)) for role in roles]
+            gate = _gate_word(build, metric)
+            rows.append([escape_control(name), metric, *others, number(tuned), gate])
+    return table(rows)
+
+
+def _has(measured: Sequence[tuple[str, Build, Mapping[str, Scores]]], role: str) -> bool:
+    return any(scores.get(role) for _, _, scores in measured)
 
 
 def about_text(spec: Spec) -> str:
