@@ -26,6 +26,7 @@ from backends.contract.errors import (
     PromptTooLong,
     SubmissionUnknown,
 )
+from backends.contract.exports import ExportRequest, ExportStep
 from backends.contract.inspector import ExampleInspector, Feature, Json, Limits, Piece
 from backends.contract.jobs import (
     BaseModel,
@@ -62,6 +63,8 @@ __all__ = [
     "Estimate",
     "Event",
     "ExampleInspector",
+    "ExportRequest",
+    "ExportStep",
     "Feature",
     "FieldProblem",
     "FtctlError",

@@ -28,9 +28,11 @@ _RENAMED: Final = {
 OPTIONAL: Final[Mapping[str, Any]] = {
     "announced_shutdowns": {},
     "curve": (),
+    "export_model": (),
     "inspector.all_pass": False,
     "inspector.thinks": False,
     "shipped_shutdowns": {},
+    "weights_folder": None,
 }
 """Answers of what a backend's code may leave out."""
 
