@@ -30,6 +30,7 @@ from backends.contract.errors import (
     PromptTooLong,
     SubmissionUnknown,
 )
+from backends.contract.exports import ExportRequest, ExportStep
 from backends.contract.inspector import ExampleInspector, Feature, Json, Limits, Piece
 from backends.contract.inventory import HostedFile, HostedModel
 from backends.contract.jobs import (
@@ -70,6 +71,8 @@ __all__ = [
     "Estimate",
     "Event",
     "ExampleInspector",
+    "ExportRequest",
+    "ExportStep",
     "Feature",
     "FieldProblem",
     "FileMissing",

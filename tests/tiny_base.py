@@ -16,11 +16,13 @@ TEMPLATE = (
 )
 
 
-def make_base(folder: Path, template: str | None = TEMPLATE, **changes) -> Path:
+def make_base(
+    folder: Path, template: str | None = TEMPLATE, family: str = "Qwen3", **changes
+) -> Path:
     """Write the model into a new folder, with some settings of its config changed."""
     import tokenizers  # noqa: PLC0415 - tests without the training packages import this too
     import torch  # noqa: PLC0415
-    from transformers import Qwen3Config, Qwen3ForCausalLM  # noqa: PLC0415
+    import transformers  # noqa: PLC0415
 
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -54,5 +56,7 @@ def make_base(folder: Path, template: str | None = TEMPLATE, **changes) -> Path:
         "bos_token_id": None,
     }
     torch.manual_seed(0)
-    Qwen3ForCausalLM(Qwen3Config(**sizes | changes)).save_pretrained(folder)
+    config = getattr(transformers, f"{family}Config")(**sizes | changes)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(folder)
     return folder

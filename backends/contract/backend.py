@@ -2,13 +2,14 @@
 
 A backend trains models and completes prompts somewhere: on this machine's GPU, or at a server.
 The controller knows backends only through this package; a backend never imports the controller.
-Every method may be repeated, and all but `deploy` return at once; the iterator of `complete` waits
-for its answers.
+Every method may be repeated, and all but `deploy` return at once; the iterators of `complete` and
+`export_model` wait for answers.
 The modules of the contract import only each other and the standard library:
 
 - `backend`: `Backend`, its capabilities and the servers that it talks to
 - `inspector`: how a model reads examples
 - `jobs`: training jobs
+- `exports`: weights in the form of other programs
 - `completions`: prompts and answers
 - `errors`: errors that a person can fix
 - `inventory`: models that a service holds, whoever made them
@@ -26,6 +27,7 @@ from typing import Protocol
 
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
 from backends.contract.deployments import Deployment, DeploySettings, Hosting
+from backends.contract.exports import ExportRequest, ExportStep
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.inventory import HostedFile, HostedModel
 from backends.contract.jobs import (
@@ -88,6 +90,8 @@ class Capabilities:
     """True where a job stops at `budget.max_gpu_hours`."""
     measures_loss: bool = True
     """True where completions carry the loss of the expected answers."""
+    exports: frozenset[str] = frozenset()
+    """Formats in which `export_model` writes weights; empty where a service keeps them."""
 
 
 class Backend(Protocol):
@@ -353,6 +357,27 @@ class Backend(Protocol):
 
     def open_engine(self, base_model: BaseModel) -> Engine:
         """Load a base model and keep it, for models trained from it to be served together."""
+
+    def export_model(self, request: ExportRequest) -> Generator[ExportStep, None, None]:
+        """Write a model's weights into a folder, and let the program of the format answer.
+
+        Yields each step when it begins; the last one carries the facts. Closing the iterator stops
+        the work. A backend may lack this method.
+
+        Raises:
+            ModelMissing: The model is gone.
+            BackendError: It cannot be exported in this format, or answers otherwise afterwards.
+        """
+
+    def weights_folder(self, model_id: str) -> Path | None:
+        """Return the folder of a model's weights on this machine. A backend may lack this method.
+
+        Returns:
+            None where a service keeps the weights.
+
+        Raises:
+            ModelMissing: The model is gone.
+        """
 
     def delete(self, model_id: str) -> None:
         """Delete a model. Called only if a person asks to delete this model."""

@@ -51,6 +51,7 @@ OPTIONAL: Final[Mapping[str, Any]] = {
     ),
     "deployments": {},
     "hosting": None,
+    "export_model": (),
     "inspector.all_pass": False,
     "inspector.thinks": False,
     "inventory": Lacking("offers no list of its models"),
@@ -58,6 +59,7 @@ OPTIONAL: Final[Mapping[str, Any]] = {
     "stored_completions": (),
     "stored_messages": (),
     "take_over": None,
+    "weights_folder": None,
 }
 """Answers of what a backend's code may leave out, or the error in their place."""
 

@@ -13,6 +13,7 @@ from typing import Final
 from backends.contract.backend import Capabilities, Endpoint
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
 from backends.contract.errors import BackendError, HyperparametersInvalid
+from backends.contract.exports import FORMATS, ExportRequest, ExportStep
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import (
     BaseModel,
@@ -25,6 +26,7 @@ from backends.contract.jobs import (
     TrainRequest,
 )
 from backends.local_gpu import hyperparameters, recipes
+from backends.local_gpu.export.export_process import export_model, weights_folder
 from backends.local_gpu.inference import engine
 from backends.local_gpu.inference.trained_models import (
     TRAINED,
@@ -62,7 +64,11 @@ class LocalGpuBackend:
     def capabilities(self) -> Capabilities:
         """Return the capabilities of this backend."""
         return Capabilities(
-            methods=hyperparameters.METHODS, remote=False, paid=False, gpu_hours=True
+            methods=hyperparameters.METHODS,
+            remote=False,
+            paid=False,
+            gpu_hours=True,
+            exports=frozenset(FORMATS),
         )
 
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
@@ -237,6 +243,15 @@ class LocalGpuBackend:
         require_packages()
         base, model = behind(self._state, base_model)
         return engine.open_engine(self._state, base, model)
+
+    def export_model(self, request: ExportRequest) -> Generator[ExportStep, None, None]:
+        """Write a model's weights into a folder in the form of another program."""
+        require_packages()
+        return export_model(self._state, request)
+
+    def weights_folder(self, model_id: str) -> Path:
+        """Return the folder of a model's weights."""
+        return weights_folder(self._state, model_id)
 
     def delete(self, model_id: str) -> None:
         """Delete a model and its run, so that the same spec may be trained again."""

@@ -25,6 +25,7 @@ from backends.contract.errors import (
     HyperparametersInvalid,
     ModelMissing,
 )
+from backends.contract.exports import ExportRequest, ExportStep
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Estimate, Recipe, TrainRequest
 from backends.contract.methods import SUPERVISED
@@ -69,6 +70,7 @@ class ScriptedBackend(ScriptedJobs):
             paid=self.usd != (0.0, 0.0),
             tracking=frozenset({"wandb"}),
             gpu_hours=True,
+            exports=frozenset({"adapter"}),
         )
 
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
@@ -182,6 +184,27 @@ class ScriptedBackend(ScriptedJobs):
         """Return an engine that answers by `answer`, a word at a time."""
         del base_model
         return ScriptedEngine(backend=self)
+
+    @scripted
+    def export_model(self, request: ExportRequest) -> Generator[ExportStep, None, None]:
+        """Write a file with the model's ID."""
+        self.require_models([request.model_id])
+        (request.folder / "weights.txt").write_text(f"{request.model_id}\n", encoding="utf-8")
+        check: dict[str, Json] = {"by": "scripted", "answers": 3, "equal": 2, "near_ties": [{}]}
+        facts: dict[str, Json] = {
+            "checks": [check],
+            "notes": ["It has no weights."],
+            "use": "cat FOLDER/weights.txt",
+        }
+        return (
+            ExportStep(message=message, facts=found)
+            for message, found in (("writing", {}), ("checked", facts))
+        )
+
+    def weights_folder(self, model_id: str) -> Path | None:
+        """Return the backend's own folder; None if `remote`."""
+        self.require_models([model_id])
+        return None if self.remote else self.state
 
     @scripted
     def delete(self, model_id: str) -> None:

@@ -34,7 +34,7 @@ COMMANDS = {
     "status": "Show every fine-tune: state, production model, scores.",
     "show": "Show one fine-tune in full: builds, scores, answers.",
     "report": "Write a page about each fine-tune, for people.",
-    "export": "Write answers and scores as a log of promptfoo or inspect.",
+    "export": "Write weights for other programs, or answers as a log.",
     "track": "Write evaluated builds to MLflow, W&B, TensorBoard, trackio.",
     "logs": "Show the log of a fine-tune's job.",
     "wait": "Wait for open jobs to end.",

@@ -8,8 +8,10 @@ from typing import Final
 import click
 
 from backends.atomic_files import write_atomic_lines
+from backends.contract.exports import FORMATS
 from backends.did_you_mean import did_you_mean, use_one_of
 from controller.cli.common import json_option, not_evaluated, print_result, recorded_of
+from controller.cli.export_weights import Weights, export_weights
 from controller.errors import FtctlError
 from controller.evaluate.gate import CANDIDATE
 from controller.evaluate.measure import evaluation_path_of, read_evaluation_file
@@ -34,15 +36,17 @@ _KEYS: Final = frozenset({"id", "origin", "columns", "messages", "answers", "val
 @click.option(
     "--format",
     "form",
-    type=click.Choice(list(_OPEN)),
+    type=click.Choice([*_OPEN, *FORMATS]),
     required=True,
-    help="Tool whose log to write.",
+    help="Log of a tool (promptfoo, inspect), or weights.",
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    "--to",
+    "out",
+    type=click.Path(path_type=Path),
     required=True,
-    help="File to write; replaced if it exists.",
+    help="File of a log, or folder of weights; an earlier one is replaced.",
 )
 @click.option(
     "--model",
@@ -50,16 +54,72 @@ _KEYS: Final = frozenset({"id", "origin", "columns", "messages", "answers", "val
     help="Write this model's answers only: candidate, base, … "
     "[default: all for promptfoo, the candidate for inspect, whose logs hold one]",
 )
+@click.option("--build", help="Export the weights of this build.  [default: in production]")
+@click.option("--push-to", metavar="ORG/NAME", help="Upload the weights to the hub too.")
+@click.option("--public", is_flag=True, help="Make a new repository at the hub public.")
 @json_option
 @click.pass_context
-def command(ctx: click.Context, name: str, *, form: str, out: Path, role: str | None) -> None:
-    """Write a fine-tune's answers and scores as a log of promptfoo or inspect.
+def command(
+    ctx: click.Context,
+    name: str,
+    *,
+    form: str,
+    out: Path,
+    role: str | None,
+    build: str | None,
+    push_to: str | None,
+    public: bool,
+) -> None:
+    """Write a fine-tune's weights for other programs, or its answers as a log.
 
-    It is about the candidate, or else about the build in production. No model is asked. The file
-    holds questions and answers of the held-out set.
+    Weights (adapter, merged, vllm, gguf, ollama) are those in production. They are loaded by the
+    program that they are for, and must give the same greedy answers. See `ftctl help export`.
+
+    Logs (promptfoo, inspect) hold questions and answers of the held-out set, of the candidate or
+    else of the build in production. No model is asked.
     """
     project, name, entry = recorded_of(ctx, name)
-    evaluated = _evaluated(project, name, entry)
+    given = {"--model": role, "--build": build, "--push-to": push_to, "--public": public or None}
+    _require_fitting(form, [option for option, value in given.items() if value is not None])
+    if form in FORMATS:
+        asked = Weights(
+            name=name,
+            entry=entry,
+            form=form,
+            out=out,
+            build=build,
+            push_to=push_to,
+            public=public,
+        )
+        export_weights(ctx, project, asked)
+    else:
+        _export_log(ctx, _evaluated(project, name, entry), project, form=form, out=out, role=role)
+
+
+def _require_fitting(form: str, given: list[str]) -> None:
+    """Require that every option has a meaning for the format.
+
+    Raises:
+        FtctlError: An option is about the other kind of export.
+    """
+    unfit = [one for one in given if (one == "--model") == (form in FORMATS)]
+    if unfit:
+        kind = "weights" if form in FORMATS else "logs"
+        message = f"{', '.join(unfit)}: has no meaning for {kind}"
+        raise FtctlError(message, "Leave it out, or choose another `--format`.")
+
+
+def _export_log(
+    ctx: click.Context,
+    evaluated: Evaluated,
+    project: Project,
+    *,
+    form: str,
+    out: Path,
+    role: str | None,
+) -> None:
+    if out.is_dir():
+        raise FtctlError(f"{out} is a folder", "Name a file, such as answers.json.", field="--out")
     roles = list(evaluated.evaluation.scores)
     if role is not None and role not in roles:
         remedy = did_you_mean(role, roles) or use_one_of(roles)
@@ -72,6 +132,7 @@ def command(ctx: click.Context, name: str, *, form: str, out: Path, role: str | 
     path = out.resolve()
     write_atomic_lines(path, lines)
     specs, _ = read_specs(project.root)
+    name = evaluated.name
     if name in specs and specs[name].spec.data.is_private:
         click.echo(f"! {name}: its data is declared private, and the file holds examples", err=True)
     opening = _OPEN[form].format(file=out, folder=out.parent)

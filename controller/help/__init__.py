@@ -19,6 +19,7 @@ TOPICS = (
     "gates",
     "report",
     "tracking",
+    "export",
     "approval",
     "pull-requests",
     "servers",

@@ -58,6 +58,18 @@ def report_markdown(report: Report) -> str:
     return text.rstrip("\n") + "\n"
 
 
+def card_sections(report: Report) -> str:
+    """Return the part of a model's card that the lockfile and the spec tell: no examples."""
+    parts = [
+        cell(report.description),
+        _scores("Scores", report.scores),
+        _scores("Retained ability", report.retained),
+        _data(report),
+        _pairs("Trained with", [(key, plain_words(value)) for key, value in report.trained]),
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
 def index_markdown(rows: Sequence[IndexRow], commit: str | None) -> str:
     """Return the list of all fine-tunes."""
     at = f"\n\nAt commit `{commit}`." if commit else ""

@@ -1,7 +1,7 @@
 """The child process before it needs torch: wait for a device, then become the real work.
 
-`python -m backends.local_gpu.jobs.device_queue train DIR [LOCK]`, or `answer DIR`. A trainer
-outlives its parent; an engine ends with its input. Imports the standard library only, so that a
+`python -m backends.local_gpu.jobs.device_queue train DIR [LOCK]`, `answer DIR` or `export DIR`. A
+trainer outlives its parent; an engine and an export end with their input. Imports the standard library only, so that a
 hundred waiting jobs need little memory. `execv` keeps the process ID and the locks, which the
 kernel releases when the process dies.
 """
@@ -24,13 +24,14 @@ from backends.lock_files import hand_on, try_lock
 _MODULES: Final = {
     "train": "backends.local_gpu.training.train",
     "answer": "backends.local_gpu.inference.engine_worker",
+    "export": "backends.local_gpu.export.export_worker",
 }
 
 
 def main(arguments: list[str]) -> int:
-    """Wait for a device and become the trainer or the engine of a folder."""
+    """Wait for a device and become what works in a folder."""
     role, folder, *lock_of_parent = arguments[0], Path(arguments[1]).absolute(), *arguments[2:]
-    if role == "answer":
+    if role in {"answer", "export"}:
         held = acquire(visible_devices(os.environ), lambda: _exit_if_input_ended(folder))
         _become(role, folder, held)
     run = RunDir(path=folder)

@@ -12,6 +12,7 @@ from backends.local_gpu.json_files import read_json
 
 _TOKENIZER: Final = (
     "tokenizer.json",
+    "tokenizer.model",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",

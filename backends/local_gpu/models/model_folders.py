@@ -73,7 +73,7 @@ def base_folder(base_model: BaseModel) -> Path:
     if folder is not None:
         return folder
     require_obtainable(base_model)
-    wanted = ["*.json", "*.jinja", _WEIGHTS, "LICENSE*"]
+    wanted = ["*.json", "*.jinja", "tokenizer.model", _WEIGHTS, "LICENSE*"]
     try:
         found = transformers.utils.hub.snapshot_download(
             base_model.reference, revision=base_model.revision, allow_patterns=wanted
@@ -184,13 +184,24 @@ def complete_folder(target: Path, chat: Chat | None, base: Path, texts: Mapping[
         (target / name).write_text(text, encoding="utf-8")
 
 
-def model_card(request: TrainRequest, facts: Mapping[str, Json], *, adapter: bool) -> str:
-    """Return the README of a model's folder."""
+def model_card(
+    request: TrainRequest, facts: Mapping[str, Json], *, adapter: bool, library: str | None = None
+) -> str:
+    """Return the README of a model's folder.
+
+    Args:
+        request: The training.
+        facts: Facts of the training.
+        adapter: True for an adapter; False for a whole model.
+        library: Library that loads the folder; None for peft or transformers.
+    """
     kind = "LoRA adapter" if adapter else "Model"
     rows = "\n".join(_card_rows(request, facts))
+    # The hub refuses a card whose base model is a folder of somebody's machine.
+    base = f"base_model: {request.base_model.reference}\n" if request.base_model.revision else ""
     return (
-        f"---\nbase_model: {request.base_model.reference}\n"
-        f"library_name: {'peft' if adapter else 'transformers'}\n"
+        f"---\n{base}"
+        f"library_name: {library or ('peft' if adapter else 'transformers')}\n"
         f"pipeline_tag: text-generation\n---\n\n# {request.name}\n\n"
         f"{kind} trained by ftctl. `provenance.json` names the inputs, `metrics.json` the results.\n\n"
         f"| | |\n|---|---|\n{rows}\n"

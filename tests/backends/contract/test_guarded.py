@@ -20,6 +20,7 @@ from backends.contract.errors import (
     MachineFailed,
     ModelMissing,
 )
+from backends.contract.exports import ExportRequest
 from backends.contract.guarded import GuardedInspector, Pausable, guard
 from backends.contract.inspector import Json, Limits, Piece
 from backends.contract.jobs import (
@@ -63,6 +64,8 @@ REMEDY = (
     "asks."
 )
 
+EXPORT = ExportRequest(model_id="model-1", name="faq", format="adapter", folder=NOWHERE)
+
 CALLS = {
     "capabilities": lambda b: b.capabilities(),
     "parse_hyperparameters": lambda b: b.parse_hyperparameters("supervised", {}),
@@ -79,6 +82,8 @@ CALLS = {
     "curve": lambda b: list(b.curve("job-1")),
     "cancel": lambda b: b.cancel("job-1"),
     "complete": lambda b: list(b.complete(BASE, [None], [PROMPT, PROMPT], Sampling())),
+    "export_model": lambda b: list(b.export_model(EXPORT)),
+    "weights_folder": lambda b: b.weights_folder("model-1"),
     "answers": lambda b: b.answers(BASE),
     "estimate_answers": lambda b: b.estimate_answers(BASE, None, [PROMPT], Sampling()),
     "stored_completions": lambda b: list(b.stored_completions(None, {})),
@@ -269,6 +274,9 @@ WRONG = [
         iter([replace(FIRST, completion=replace(SAID, latency_s="1"))]),
         "Completed with completion Completion with latency_s '1'",
     ),
+    ("export_model", ["done"], "'done', the contract asks for ExportStep"),
+    ("export_model", None, "failed: TypeError"),
+    ("weights_folder", "models", "'models', the contract asks for"),
     ("answers", None, "None, the contract asks for bool"),
     ("answers", 1, "1, the contract asks for bool"),
     ("estimate_answers", 1.5, "1.5, the contract asks for AnswersEstimate"),
@@ -296,13 +304,13 @@ def test_a_wrong_answer_is_named(tmp_path: Path, method: str, answer, said: str)
 
 
 class WithoutCurve:
-    """A backend that was written before `curve` was in the contract."""
+    """A backend that was written before `curve` and exports were in the contract."""
 
     def __init__(self, folder: Path) -> None:
         self.inner = ScriptedBackend(folder, script=[JobState.SUCCEEDED])
 
     def __getattr__(self, name: str):
-        if name == "curve":
+        if name in {"curve", "export_model", "weights_folder"}:
             raise AttributeError(name)
         return getattr(self.inner, name)
 
@@ -312,6 +320,8 @@ def test_a_backend_without_curves_knows_none(tmp_path: Path):
     job = backend.submit(REQUEST)
     assert list(backend.curve(job.id)) == []
     assert list(backend.inner.inner.curve(job.id))
+    assert list(backend.export_model(EXPORT)) == []
+    assert backend.weights_folder("model-1") is None
     check_backend(WithoutCurve(tmp_path / "other"), REQUEST, poll_s=0.0)
 
 

@@ -1,0 +1,1 @@
+"""Exports: a trained model's folder in the form of another program, checked by that program."""
