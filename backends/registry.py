@@ -10,7 +10,7 @@ from pathlib import Path
 
 from backends.contract.backend import Backend, Endpoint
 from backends.contract.errors import BackendUnknown
-from backends.contract.guarded import guard
+from backends.contract.guard.guarded import guard
 from backends.did_you_mean import did_you_mean, use_one_of
 from backends.excerpt import excerpt
 

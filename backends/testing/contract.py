@@ -11,7 +11,7 @@ from typing import Final
 from backends.contract.backend import Backend
 from backends.contract.completions import Completed, Prompt, Sampling
 from backends.contract.errors import BackendError, HyperparametersInvalid, ModelMissing
-from backends.contract.guarded import OPTIONAL
+from backends.contract.guard.guarded import OPTIONAL
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import Job, JobState, TrainRequest
 from backends.contract.methods import METHODS

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from backends.contract.completions import COLDEST, Completion, Prompt, Sampling
+from backends.contract.guard.value_types import misfit
 from backends.contract.inspector import Json
-from backends.contract.value_types import misfit
 from backends.lock_files import try_lock
 from controller.canonical import digest, written_json
 from controller.errors import FtctlError

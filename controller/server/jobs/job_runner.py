@@ -17,7 +17,7 @@ from anyio.to_thread import run_sync
 from backends.atomic_files import write_atomic
 from backends.contract.backend import Backend
 from backends.contract.errors import BackendError
-from backends.contract.guarded import Pausable
+from backends.contract.guard.guarded import Pausable
 from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel, Job, JobState, TrainRequest
 from controller.apply.submit import find_or_submit

@@ -8,7 +8,7 @@ from fault_server import Fault
 from openai_helpers import MODEL
 
 from backends.contract.errors import BackendError, FileMissing, NotOffered
-from backends.contract.guarded import guard
+from backends.contract.guard.guarded import guard
 from backends.contract.inventory import HostedFile
 from backends.contract.jobs import JobState
 from backends.testing import ScriptedBackend

@@ -21,7 +21,8 @@ from backends.contract.errors import (
     ModelMissing,
 )
 from backends.contract.exports import ExportRequest
-from backends.contract.guarded import GuardedInspector, Pausable, guard
+from backends.contract.guard.guarded import GuardedInspector, Pausable, guard
+from backends.contract.guard.value_types import misfit
 from backends.contract.inspector import Json, Limits, Piece
 from backends.contract.jobs import (
     BaseModel,
@@ -35,7 +36,6 @@ from backends.contract.jobs import (
     TrainRequest,
 )
 from backends.contract.recording import AnswerPrice, AnswersEstimate
-from backends.contract.value_types import misfit
 from backends.registry import BUILT_IN, open_backend
 from backends.testing import Crash, ScriptedBackend, WordInspector, check_backend
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ClassVar, Final, Protocol, cast, get_args, get_origin, runtime_checkable
 
-from backends.contract.answer_checks import CHECKS, STREAM_CHECKS, Given
 from backends.contract.backend import Backend
 from backends.contract.completions import Engine
 from backends.contract.deployments import Deployment, DeploymentState
 from backends.contract.errors import BackendError, NotOffered
-from backends.contract.faults import Call, Guard
+from backends.contract.guard.answer_checks import CHECKS, STREAM_CHECKS, Given
+from backends.contract.guard.faults import Call, Guard
 from backends.contract.inspector import ExampleInspector
 
 _RENAMED: Final = {

@@ -18,7 +18,7 @@ from backends.contract.errors import (
     HyperparametersInvalid,
     MachineFailed,
 )
-from backends.contract.value_types import misfit, shown
+from backends.contract.guard.value_types import misfit, shown
 
 _LONGEST: Final = 300
 """Characters of an exception's text that a person is shown."""

@@ -11,12 +11,12 @@ from backends.contract.backend import Capabilities
 from backends.contract.common_names import COMMON_NAMES
 from backends.contract.completions import Completed
 from backends.contract.deployments import Deployment, Hosting
-from backends.contract.faults import Call
+from backends.contract.guard.faults import Call
+from backends.contract.guard.value_types import shown
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Estimate, Job, JobState, Recipe
 from backends.contract.recording import AnswersEstimate
 from backends.contract.shutdowns import ShutdownNotice, is_day
-from backends.contract.value_types import shown
 
 Given: TypeAlias = Mapping[str, Any]
 """Arguments of the call, by the contract's names."""
