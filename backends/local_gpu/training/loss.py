@@ -84,6 +84,11 @@ def labelled_loss(model: PreTrainedModel, *, head_learns: bool = True) -> Labell
     return LabelledLoss(logits=short_way if same else whole_way)
 
 
+def labels_in(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return the number of labelled tokens of a batch: those that `total` sums over."""
+    return _targets(batch)[1].sum()
+
+
 def _targets(batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return each position's next token, and the positions that count: both (batch, length)."""
     labels = batch["labels"]
