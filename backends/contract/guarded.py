@@ -52,6 +52,7 @@ OPTIONAL: Final[Mapping[str, Any]] = {
     "deployments": {},
     "hosting": None,
     "inspector.all_pass": False,
+    "inspector.longest": [],
     "inspector.thinks": False,
     "inventory": Lacking("offers no list of its models"),
     "shipped_shutdowns": {},

@@ -10,7 +10,7 @@ from backends.contract.inspector import Json
 from backends.contract.jobs import Job, JobState
 from controller.evaluate.answers import shown_calls
 from controller.evaluate.curves.findings import WORDS, Finding
-from controller.evaluate.gate import LOSS, RULE, parse_condition
+from controller.evaluate.gate import RULES, parse_condition
 from controller.lockfile.model import (
     ADOPTED,
     Build,
@@ -243,8 +243,10 @@ def _gate_word(build: Build, metric: str) -> str:
         return ""
     parsed = [parse_condition(text) for text in build.verdict.gate]
     conditions = [condition.text for condition in parsed if condition.metric == metric]
-    if metric == LOSS and any(text.startswith(RULE) for text in build.verdict.failures):
-        conditions = [*dict.fromkeys([*conditions, RULE])]
+    for rule in RULES:
+        failed = any(text.startswith(rule) for text in build.verdict.failures)
+        if failed and parse_condition(rule).metric == metric:
+            conditions = [*dict.fromkeys([*conditions, rule])]
     if not conditions:
         return ""
     said: dict[str, list[str]] = {}

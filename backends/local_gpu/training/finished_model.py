@@ -54,6 +54,11 @@ def facts_of(trainer: LabelledTrainer, where: torch.device, dtype: torch.dtype) 
         "held_out_loss_before": history.held_out[0] if history.held_out else None,
         "held_out_loss": history.held_out[-1] if history.held_out else None,
         "held_out_loss_by_epoch": list(history.held_out[1:]),
+        **{
+            f"held_out_{name}": number
+            for last in history.observed[-1:]
+            for name, number in last.items()
+        },
         "seconds": round(seconds, 3),
         "tokens_per_s": round(tokens / (seconds - history.measuring), 1),
         "peak_memory_mb": round(peak),

@@ -115,6 +115,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             {
                 "loss": logs["loss"],
                 "learning_rate": logs["learning_rate"],
+                **self._trainer.take_observed(),
                 "tokens_per_s": self._tokens_per_step() / max(pace.per_step(now, steps), 1e-9),
                 "eta_s": pace.left(now, steps, more, unmeasured),
             },
@@ -122,14 +123,23 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
 
     def _measure(self, state: TrainerState) -> None:
         began = time.monotonic()
-        loss = self._trainer.measure()
-        if loss is None:
+        measured = self._trainer.measure()
+        if measured is None:
             return
+        loss, observed = measured
         ended = time.monotonic()
         self._trainer.pace.note_measuring(began, ended)
         self._trainer.history.measuring += ended - began
         self._trainer.history.held_out.append(loss)
-        self._write(state, {"held_out_loss": loss})
+        if state.global_step:
+            # The untrained model is its own reference: every reward is nothing but rounding.
+            self._trainer.history.observed.append(observed)
+        else:
+            observed = {}
+        self._write(
+            state,
+            {"held_out_loss": loss, **{f"held_out_{name}": one for name, one in observed.items()}},
+        )
 
     def _save_if_due(self, control: TrainerControl, *, epoch_ends: bool) -> None:
         due = self._trainer.pace.is_due(time.monotonic(), epoch_ends=epoch_ends)

@@ -13,7 +13,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,11 +22,12 @@ from types import FrameType
 from typing import Any, Final
 
 import torch
-from transformers import set_seed
+from transformers import PreTrainedModel, set_seed
 
 from backends.atomic_files import append_line
 from backends.contract.errors import BackendError
 from backends.contract.jobs import TrainRequest
+from backends.contract.methods import METHODS
 from backends.local_gpu.jobs.run_dir import RunDir, read_request, write_end
 from backends.local_gpu.jobs.speeds import remember
 from backends.local_gpu.jobs.worker_record import HEARTBEAT_S, read_worker, write_worker
@@ -40,6 +42,7 @@ from backends.local_gpu.models.model_folders import (
     precision,
     whole_size,
 )
+from backends.local_gpu.tokens.answer_tokens import Answers
 from backends.local_gpu.tokens.chat_tokens import Chat
 from backends.local_gpu.tokens.tokenizers import open_example_tokenizer
 from backends.local_gpu.training.arguments import training_arguments
@@ -47,8 +50,15 @@ from backends.local_gpu.training.checkpoints import TrainingState, newest_checkp
 from backends.local_gpu.training.disk_space import require_room
 from backends.local_gpu.training.finished_model import facts_of, write_model, write_success
 from backends.local_gpu.training.learned import check_adapter, check_learned, sums
-from backends.local_gpu.training.loss import labelled_loss
-from backends.local_gpu.training.objectives.likelihood import Likelihood, Sequences
+from backends.local_gpu.training.loss import computing, labelled_loss
+from backends.local_gpu.training.objectives.choose import (
+    EncodedSplit,
+    Job,
+    objective_of,
+    switch_dropout_off,
+)
+from backends.local_gpu.training.objectives.objective import Objective
+from backends.local_gpu.training.objectives.reference import Reference
 from backends.local_gpu.training.reporter import Reporter
 from backends.local_gpu.training.tokenized_dataset import encode_file
 from backends.local_gpu.training.trainer import LabelledTrainer
@@ -132,31 +142,16 @@ def train(run: RunDir, stop: Stop) -> bool:
     adapter = settings["finetuning_type"] == "lora"
     # A frozen base may have the computation's precision; trained weights need float32.
     model = load_model(base, dtype if adapter else torch.float32, where)
-    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    reader = open_example_tokenizer(
-        base,
-        settings.get("chat_template"),
-        settings.get("max_length"),
-        longest,
-        thinking=settings.get("thinking") == "on",
-        recipe=int(settings["recipe"]),
-    )
-    chat = reader if isinstance(reader, Chat) else None
-    train_set = encode_file(reader, run.train, run.origins, longest)
-    held_out = encode_file(reader, run.held_out, None, longest)
-    if len(train_set) == 0:
-        raise BackendError("there is nothing to train on: the training set is empty")
-    objective = Likelihood(
-        loss=labelled_loss(model, head_learns=settings["recipe"] > 1),
-        train=Sequences(rows=train_set),
-        held_out=Sequences(rows=held_out),
-    )
+    chat, job = _job(run, request, model)
+    if METHODS[request.method].is_of_preferences:
+        switch_dropout_off(model)
     set_seed(request.seed)
     trained = add_adapter(model, settings) if adapter else model
     before = sums(trained)
 
     resumed = newest_checkpoint(run.checkpoints, request.fingerprint, request.attempt)
     history = resumed[1] if resumed else TrainingState(request.fingerprint, request.attempt)
+    objective = _objective(run, job, trained, history, partial(computing, where, dtype))
     trainer = LabelledTrainer(
         trained, training_arguments(run, settings, request.seed, where), objective, history, dtype
     )
@@ -188,6 +183,60 @@ def train(run: RunDir, stop: Stop) -> bool:
     )
     remember(state, request, facts, len(objective.train))
     return True
+
+
+def _job(run: RunDir, request: TrainRequest, model: PreTrainedModel) -> tuple[Chat | None, Job]:
+    """Return the examples of a run as tokens, and the template of its conversations."""
+    settings: Mapping[str, Any] = request.hyperparameters
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    reader = open_example_tokenizer(
+        base_folder(request.base_model),
+        settings.get("chat_template"),
+        settings.get("max_length"),
+        longest,
+        thinking=settings.get("thinking") == "on",
+        recipe=int(settings["recipe"]),
+    )
+    chat = reader if isinstance(reader, Chat) else None
+    if chat is not None and METHODS[request.method].is_of_preferences:
+        reader = Answers(chat=chat)
+    train_set = encode_file(reader, run.train, run.origins, longest)
+    held_out = encode_file(reader, run.held_out, None, longest)
+    if len(train_set) == 0:
+        raise BackendError("there is nothing to train on: the training set is empty")
+    return chat, Job(
+        method=request.method,
+        settings=settings,
+        seed=request.seed,
+        loss=labelled_loss(model, head_learns=settings["recipe"] > 1),
+        train=EncodedSplit(rows=train_set, path=run.train),
+        held_out=EncodedSplit(rows=held_out, path=run.held_out),
+        longest=longest,
+    )
+
+
+def _objective(
+    run: RunDir,
+    job: Job,
+    trained: torch.nn.Module,
+    history: TrainingState,
+    precision: Callable[[], AbstractContextManager[None]],
+) -> Objective:
+    """Return the objective of a job; measuring the base model for it counts as time of the run."""
+    began = time.monotonic()
+    reference = Reference(
+        model=trained,
+        loss=job.loss,
+        precision=precision,
+        size=job.settings["per_device_train_batch_size"],
+        folder=run.checkpoints,
+        note=partial(note, run),
+    )
+    objective = objective_of(job, reference)
+    if METHODS[job.method].is_of_preferences:
+        history.seconds += time.monotonic() - began
+        history.measuring += time.monotonic() - began
+    return objective
 
 
 def _limit_s(request: TrainRequest) -> float | None:

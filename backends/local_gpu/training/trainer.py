@@ -9,8 +9,9 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +37,8 @@ from backends.local_gpu.training.disk_space import (
     is_about_room,
     trained_size,
 )
-from backends.local_gpu.training.objectives.objective import Objective
+from backends.local_gpu.training.loss import computing
+from backends.local_gpu.training.objectives.objective import Batch, Objective
 from backends.local_gpu.training.pace import Pace
 
 CHECKPOINT_SECONDS: Final = "FTCTL_CHECKPOINT_SECONDS"
@@ -65,7 +67,10 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
             args.per_device_train_batch_size,
             args.gradient_accumulation_steps,
             args.seed,
+            regroups=objective.regroups,
         )
+        self.observed: torch.Tensor | None = None
+        """Sums of what the batches since `take_observed` observed."""
         # The loss always divides by the items of the whole optimiser step.
         self.model_accepts_loss_kwargs = True
         self._loss_shifts_labels = True
@@ -102,34 +107,53 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
     ) -> torch.Tensor:
         """Return a batch's part of the mean loss of the whole optimiser step."""
         del model, return_outputs
-        return self.objective.total(inputs) / num_items_in_batch
+        outcome = self.objective.outcome(inputs)
+        self.observed = _sum(self.observed, outcome.observed)
+        return outcome.total / num_items_in_batch
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
+    ) -> tuple[list[Batch], torch.Tensor]:
+        """Return the batches of an optimiser step, and the number of items that they have."""
+        batches = list(islice(epoch_iterator, num_batches))
+        items = torch.zeros((), dtype=torch.int64)
+        for batch in batches:
+            items += self.objective.items(batch)
+        items = items.to(device)
+        if self.args.world_size > 1:
+            items = self.accelerator.gather(items).sum()
+        return batches, items
+
+    def take_observed(self) -> dict[str, float]:
+        """Return what was observed since the last call, by name."""
+        observed, self.observed = self.observed, None
+        return {} if observed is None else self.objective.named(observed)
 
     def compute_loss_context_manager(self) -> AbstractContextManager[None]:
         """Compute in the chosen precision while trained weights stay float32."""
-        precision: AbstractContextManager[None] = torch.autocast(
-            self.args.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32
-        )
-        return precision
+        return computing(self.args.device, self.dtype)
 
     def floating_point_ops(self, inputs: Mapping[str, torch.Tensor]) -> int:
         """Count nothing: a walk over all parameters at every step costs more than it is worth."""
         del inputs
         return 0
 
-    def measure(self) -> float | None:
-        """Return the mean held-out loss; None without examples."""
+    def measure(self) -> tuple[float, dict[str, float]] | None:
+        """Return the mean held-out loss, and what else is observed; None without examples."""
         examples = self.objective.held_out
         if len(examples) == 0:
             return None
         self.model.eval()
-        total, items = 0.0, 0
+        total, items, observed = 0.0, 0, None
         with torch.no_grad(), self.compute_loss_context_manager():
             for places in by_length(examples.lengths, self.args.per_device_train_batch_size):
                 batch = self._prepare_inputs(examples.collate(places))
-                total += float(self.objective.total(batch))
+                outcome = self.objective.outcome(batch)
+                total += float(outcome.total)
                 items += int(self.objective.items(batch))
+                observed = _sum(observed, outcome.observed)
         self.model.train()
-        return total / items
+        return total / items, {} if observed is None else self.objective.named(observed)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add every step's loss; a loss that is not finite ends the run before it is saved."""
@@ -198,3 +222,9 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
                 f"{in_words(free(folder))} are left; an interrupted training continues from the "
                 "checkpoint before, or from its beginning"
             )
+
+
+def _sum(one: torch.Tensor | None, other: torch.Tensor | None) -> torch.Tensor | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one + other

@@ -9,7 +9,7 @@ import torch
 
 from backends.local_gpu.training.batching import collate
 from backends.local_gpu.training.loss import LabelledLoss, labels_in
-from backends.local_gpu.training.objectives.objective import Batch
+from backends.local_gpu.training.objectives.objective import Batch, Outcome
 from backends.local_gpu.training.tokenized_dataset import Tokens
 
 
@@ -50,10 +50,20 @@ class Likelihood:
     train: Sequences
     held_out: Sequences
 
-    def total(self, batch: Batch) -> torch.Tensor:
+    @property
+    def regroups(self) -> bool:
+        """Return True: an example's loss does not depend on the other examples."""
+        return True
+
+    def outcome(self, batch: Batch) -> Outcome:
         """Return the summed negative log likelihood of the labelled tokens, in nats."""
-        return self.loss.total(batch)
+        return Outcome(total=self.loss.total(batch))
 
     def items(self, batch: Batch) -> torch.Tensor:
         """Return the number of labelled tokens."""
         return labels_in(batch)
+
+    def named(self, observed: torch.Tensor) -> dict[str, float]:
+        """Return nothing: the loss tells all."""
+        del observed
+        return {}

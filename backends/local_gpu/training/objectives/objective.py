@@ -4,6 +4,7 @@ The trainer knows nothing else of a method. Another method is another module in 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -12,6 +13,16 @@ import torch
 
 Batch: TypeAlias = Mapping[str, torch.Tensor]
 """Tensors of some examples."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Loss of a batch, and what was observed on the way."""
+
+    total: torch.Tensor
+    """The loss, summed over the batch's items."""
+    observed: torch.Tensor | None = None
+    """Sums that `Objective.named` explains; those of several batches add up."""
 
 
 class ExampleSet(Protocol):
@@ -47,8 +58,15 @@ class Objective(Protocol):
     def held_out(self) -> ExampleSet:
         """Examples to measure."""
 
-    def total(self, batch: Batch) -> torch.Tensor:
-        """Return the loss of a batch, summed over its items."""
+    @property
+    def regroups(self) -> bool:
+        """True if every epoch may put other examples together; False if batches stay the same."""
+
+    def outcome(self, batch: Batch) -> Outcome:
+        """Return the loss of a batch."""
 
     def items(self, batch: Batch) -> torch.Tensor:
         """Return the number of items in a batch, over which the loss of a step is the mean."""
+
+    def named(self, observed: torch.Tensor) -> dict[str, float]:
+        """Return what was observed, by the names in progress and facts."""

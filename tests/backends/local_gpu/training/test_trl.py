@@ -1,0 +1,155 @@
+"""The losses of `dpo` and `kto` equal TRL's on the same batch: its numbers are in `trl_losses.json`.
+
+`trl_oracle.py` wrote them.
+"""
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from backends.local_gpu.tokens.answer_tokens import Answers  # noqa: E402
+from backends.local_gpu.tokens.chat_tokens import load_chat  # noqa: E402
+from backends.local_gpu.training.loss import labelled_loss  # noqa: E402
+from backends.local_gpu.training.objectives import rewards  # noqa: E402
+from backends.local_gpu.training.objectives.marked import (  # noqa: E402
+    Marked,
+    MarkedLoss,
+    mismatched,
+)
+from backends.local_gpu.training.objectives.pairs import PairLoss, Pairs  # noqa: E402
+from backends.local_gpu.training.objectives.reference import Reference  # noqa: E402
+from backends.local_gpu.training.tokenized_dataset import flatten  # noqa: E402
+from tests.backends.local_gpu.training.preferences import (  # noqa: E402
+    MARKS,
+    become_policy,
+    formula_base,
+    marked_answers,
+    pairs,
+)
+
+TRL = json.loads(Path(__file__).with_name("trl_losses.json").read_text(encoding="utf-8"))
+CLOSE = {"rel": 0, "abs": 1e-4}
+EVERY = [0, 1, 2, 3]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return formula_base(tmp_path_factory.mktemp("formula") / "base")
+
+
+@pytest.fixture
+def opened(base, tmp_path):
+    """Return a base model, its loss, and a function that measures rows with it."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(base)
+    loss = labelled_loss(model)
+    notes = []
+    reference = Reference(
+        model=model,
+        loss=loss,
+        precision=nullcontext,
+        size=3,
+        folder=tmp_path / "checkpoints",
+        note=notes.append,
+    )
+    return model, loss, reference
+
+
+def encoded(base, examples):
+    reader = Answers(chat=load_chat(base, None))
+    return flatten(row for rows in reader.encode(examples) for row in rows)
+
+
+def backward(objective, examples, model):
+    batch = examples.collate(EVERY)
+    outcome = objective.outcome(batch)
+    loss = outcome.total / objective.items(batch)
+    loss.backward()
+    gradients = [one.grad.norm() for one in model.parameters() if one.grad is not None]
+    return loss.item(), torch.stack(gradients).norm().item(), objective.named(outcome.observed)
+
+
+@pytest.mark.parametrize(
+    "expected", TRL["dpo"], ids=lambda one: f"{one['loss_type']}-{one['beta']}"
+)
+def test_losses_of_pairs_are_those_of_trl(base, opened, expected):
+    model, loss, reference = opened
+    rows = encoded(base, pairs())
+    known = reference.of({"train": rows})["train"]
+    become_policy(model)
+    examples = Pairs(rows=rows, reference=known)
+    objective = PairLoss(
+        loss=loss,
+        train=examples,
+        held_out=examples,
+        loss_type=expected["loss_type"],
+        beta=expected["beta"],
+    )
+    found, gradient, named = backward(objective, examples, model)
+    assert found == pytest.approx(expected["loss"], **CLOSE)
+    assert gradient == pytest.approx(expected["gradient"], rel=1e-3)
+    assert named[rewards.ACCURACY] == expected["accuracy"]
+    assert named[rewards.MARGIN] == pytest.approx(expected["margin"], **CLOSE)
+
+
+@pytest.mark.parametrize("expected", TRL["kto"], ids=lambda one: str(one["beta"]))
+def test_losses_of_marked_answers_are_those_of_trl(base, opened, expected):
+    model, loss, reference = opened
+    rows = encoded(base, marked_answers())
+    others = mismatched(rows, [EVERY], None)
+    known = reference.of({"train": rows, "others": others})
+    become_policy(model)
+    examples = Marked(
+        rows=rows,
+        good=np.array(MARKS),
+        reference=known["train"],
+        others=others,
+        other_reference=known["others"],
+    )
+    objective = MarkedLoss(
+        loss=loss,
+        train=examples,
+        held_out=examples,
+        beta=expected["beta"],
+        desirable_weight=expected["desirable_weight"],
+        undesirable_weight=expected["undesirable_weight"],
+    )
+    assert objective.start(examples.collate(EVERY)).item() == pytest.approx(expected["kl"], **CLOSE)
+    found, gradient, _ = backward(objective, examples, model)
+    assert found == pytest.approx(expected["loss"], **CLOSE)
+    assert gradient == pytest.approx(expected["gradient"], rel=1e-3)
+
+
+def test_a_reference_is_measured_once_and_kept(base, opened):
+    model, _, reference = opened
+    rows = encoded(base, pairs())
+    first = reference.of({"train": rows})["train"]
+    become_policy(model)  # whatever the model is by now, the file tells
+    assert np.array_equal(reference.of({"train": rows})["train"], first)
+    (reference.folder / "reference.npz").write_bytes(b"half of a file")
+    assert not np.allclose(reference.of({"train": rows})["train"], first)
+
+
+def test_what_is_missing_in_a_kept_reference_is_measured(base, opened):
+    _, _, reference = opened
+    rows = encoded(base, pairs())
+    first = reference.of({"train": rows})["train"]
+    half = np.where(np.arange(len(first)) < 5, first, np.nan)
+    np.savez(reference.folder / "reference.npz", train=half)
+    assert reference.of({"train": rows})["train"] == pytest.approx(first, abs=1e-4)
+
+
+def test_rows_alone_in_a_batch_get_an_answer_of_another(base):
+    rows = encoded(base, marked_answers())
+    others = mismatched(rows, [[0, 1, 2], [3]], None)
+    answers = [rows[place][0][rows[place][1]].tolist() for place in EVERY]
+    lent = [others[place][0][others[place][1]].tolist() for place in EVERY]
+    assert lent == [answers[2], answers[0], answers[1], answers[0]]
+    short = mismatched(rows, [EVERY], 20)
+    assert short.lengths.max() == 20
