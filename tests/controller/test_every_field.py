@@ -95,8 +95,8 @@ FAQ = {"connection": "FAQ_URL"}
 PAIRS = {"backend": "openai", "base_model": "gpt-4.1-mini-2025-04-14", "method": "dpo"}
 HUB = {"hub": "cafe/faq"}
 TABLE = {"path": "data/table.html", "extract": "tables"}
-MARKED = {"method": "kto", "backend": "local-gpu", "base_model": "../models/tiny"}
 TEXT = {"method": "continued-pretraining", "backend": "local-gpu", "base_model": "../models/tiny"}
+MARKED = TEXT | {"method": "kto"}
 
 
 def fields_of(model: type[BaseModel], prefix: str = ""):
@@ -235,7 +235,7 @@ SPEC: dict[str, Case] = {
     ),
     "data.train.columns.label": Case(
         MARKED | data({"path": "data/marked.csv", "columns": {**CHAT["columns"], "label": "up"}}),
-        MARKED | data({"path": "data/marked.csv", "columns": {**CHAT["columns"], "label": "down"}}),
+        MARKED | data({"path": "data/marked.csv", "columns": {**CHAT["columns"], "label": "q"}}),
     ),
     "data.train.columns.text": Case(
         TEXT | data({"path": "data/rows.csv", "columns": {"text": "q"}}),
@@ -392,8 +392,8 @@ def observed(repo, tmp_path, monkeypatch):
     repo.write("finetunes/data/quoted.csv", rows.replace("answer number", '"answer"'))
     objects = "".join(f'q{n},"{{""a"": {n}}}"\n' for n in range(40))
     repo.write("finetunes/data/json.csv", f"q,a\n{objects}")
-    marked = "".join(f"q{n},a{n},{n % 2},{1 - n % 2}\n" for n in range(40))
-    repo.write("finetunes/data/marked.csv", f"q,a,up,down\n{marked}")
+    marked = "".join(f"q{n},a{n},{n % 2}\n" for n in range(40))
+    repo.write("finetunes/data/marked.csv", f"q,a,up\n{marked}")
     repo.write("finetunes/data/one.json", '{"type": "object"}')
     repo.write("finetunes/data/two.json", '{"type": "array"}')
     for name in ("one", "two"):
