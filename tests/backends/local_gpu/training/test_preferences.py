@@ -265,3 +265,19 @@ def test_a_pair_whose_answers_do_not_fit_the_model_is_refused(backend, make_requ
     assert job.state is JobState.FAILED
     assert "data/rows.jsonl:9:" in job.error
     assert "the base model reads at most 128" in job.error
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("warm")
+@pytest.mark.parametrize("method", ["dpo", "kto"])
+def test_bfloat16_begins_next_to_its_reference_and_nothing_held_out_is_measured(
+    backend, make_request, wait, method
+):
+    rows = {"rows": ROWS[method](0, 9), "held_out": []}
+    request = make_request(method=method, dtype="bfloat16", num_train_epochs=1, **rows)
+    job = wait(backend.submit(request))
+    assert job.state is JobState.SUCCEEDED, job.error
+    facts = job.result.facts
+    assert (facts["held_out_loss"], facts["steps"]) == (None, 2)
+    assert facts["train_loss"] == pytest.approx(0.69 if method == "dpo" else 0.5, abs=0.1)
+    assert "held_out_reward_margin" not in facts

@@ -14,11 +14,13 @@ from backends.local_gpu.tokens.answer_tokens import Answers
 from backends.local_gpu.tokens.chat_tokens import load_chat
 from tests.backends.local_gpu.training.preferences import (
     MARKS,
+    TEMPLATE,
     become_policy,
     formula_base,
     marked_answers,
     pairs,
 )
+from tests.tiny_base import make_base
 
 pytestmark = pytest.mark.torch
 
@@ -154,3 +156,16 @@ def test_rows_alone_in_a_batch_get_an_answer_of_another(base):
     assert lent == [answers[2], answers[0], answers[1], answers[0]]
     short = training("objectives.marked").mismatched(rows, [EVERY], 20)
     assert short.lengths.max() == 20
+
+
+def test_dropout_of_the_base_is_off_so_that_training_begins_at_its_reference(tmp_path):
+    base = make_base(tmp_path / "base", TEMPLATE, attention_dropout=0.5)
+    model = import_module("transformers").AutoModelForCausalLM.from_pretrained(base)
+    training("objectives.choose").switch_dropout_off(model)
+    loss = training("loss").labelled_loss(model)
+    rows = encoded(base, pairs())
+    batch = training("batching").collate(rows, EVERY)
+    model.eval()
+    measured = loss.per_example(batch).tolist()
+    model.train()
+    assert loss.per_example(batch).tolist() == measured

@@ -99,25 +99,25 @@ def test_an_answer_marked_as_bad_counts_in_no_comparison_with_expected_answers()
 
 
 @pytest.mark.parametrize(
-    ("candidate", "base", "rule", "passes"),
+    ("margin", "rule", "passes"),
     [
         # The preferred answers became less likely, and the others more so.
-        ({"held_out_loss": 3.0, "preference_margin": 1.0}, {"held_out_loss": 2.0}, None, True),
-        ({"held_out_loss": 3.0}, {"held_out_loss": 2.0}, RULE, False),
-        ({"held_out_loss": 1.0, "preference_margin": -0.1}, {}, PREFERENCE_RULE, False),
+        ({"candidate": 1.0, "base": 0.0}, PREFERENCE_RULE, True),
+        ({"candidate": -0.1, "base": 0.0}, PREFERENCE_RULE, False),
+        ({"candidate": 1.0}, RULE, False),
+        ({}, RULE, False),
     ],
 )
-def test_a_model_of_preferences_is_guarded_by_its_margin(candidate, base, rule, passes):
-    base = {"held_out_loss": 2.0} | base
-    if "preference_margin" in candidate:
-        base |= {"preference_margin": 0.0}
-        rule = PREFERENCE_RULE
-    scores = {"candidate": candidate, "base": base}
+def test_a_model_of_preferences_is_guarded_by_its_margin(margin, rule, passes):
+    scores = {"candidate": {"held_out_loss": 3.0}, "base": {"held_out_loss": 2.0}}
+    for role, number in margin.items():
+        scores[role]["preference_margin"] = number
     assert rule_of(scores) == rule
-    judged = judge([], Evidence(scores=scores))
-    assert judged.passed is passes
+    judgement = judge([], Evidence(scores=scores))
+    assert judgement.passed is passes
+    assert all(failure.startswith(f"{rule}:") for failure in judgement.failures)
     assert judge([], Evidence(scores=scores), allows_worse=True).passed
-    assert rule_of({"candidate": candidate, "base": {}}) is None
+    assert rule_of({"candidate": scores["candidate"]}) is None
 
 
 def test_a_diverged_model_has_no_finite_margin():
