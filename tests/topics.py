@@ -17,6 +17,7 @@ from backends.local_gpu import hyperparameters as local
 from backends.openai import hyperparameters as openai
 from backends.openai.profiles.profile import PROFILES, Deploy, Profile
 from controller import errors
+from controller.evaluate.metric import AnyMetric
 from controller.evaluate.metrics import BUILT_IN_METRICS, all_metrics
 from controller.evaluate.retain.items import count_items
 from controller.evaluate.retain.suites import SUITES
@@ -223,11 +224,17 @@ def by_title(models: Mapping[str, type[BaseModel]]) -> str:
     return "\n\n".join(f"### {title}\n\n{keys_of(model)}" for title, model in models.items())
 
 
+def _always(metric: AnyMetric) -> str:
+    if metric not in BUILT_IN_METRICS:
+        return ""
+    return "measured with `dpo` and `kto`; " if metric.is_of_preferences else "always measured; "
+
+
 def metrics() -> str:
     """Return every metric with its text, then the keys of the section that chooses them."""
     items = [
         _wrap(
-            f"- `{metric.name}` ({'always measured; ' if metric in BUILT_IN_METRICS else ''}"
+            f"- `{metric.name}` ({_always(metric)}"
             f"{'higher' if metric.higher_is_better else 'lower'} is better): "
             f"{' '.join(metric.description.split())}",
             indent="  ",

@@ -75,7 +75,7 @@ class Capabilities:
     """Capabilities of a backend."""
 
     methods: frozenset[str]
-    """Of `supervised`, `dpo`, `reinforcement`, `continued-pretraining`."""
+    """Of `supervised`, `dpo`, `kto`, `reinforcement`, `continued-pretraining`."""
     remote: bool
     """True if data leaves this machine."""
     paid: bool

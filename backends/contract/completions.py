@@ -22,6 +22,8 @@ class Prompt:
     logprobs: int = 0
     """Number of most likely tokens to report for each token of the answer, where the backend can.
     The answer does not depend on it."""
+    rejected: Mapping[str, Json] | None = None
+    """An answer that is not wanted, a message of the assistant, whose loss is measured too."""
 
     @property
     def is_text(self) -> bool:
@@ -65,6 +67,9 @@ class Completion:
     reference_loss: float | None = None
     """Mean negative log likelihood of the reference's tokens, in nats; None if not measured."""
     reference_tokens: int = 0
+    rejected_loss: float | None = None
+    """The same of the answer that is not wanted; None if not measured."""
+    rejected_tokens: int = 0
     thinking: str = ""
     """Thinking before the answer, where the model's template has a place for it."""
     tool_calls: Sequence[Mapping[str, Json]] = ()

@@ -72,6 +72,18 @@ class ExampleInspector(Protocol):
                 refuses an example. Count the examples one by one to find it.
         """
 
+    def longest(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
+        """Return the tokens of the longest text in each example, which limits apply to.
+
+        A preference pair is read as two texts, one with each answer. Empty where every example is
+        one text, so that `count` tells its length. An inspector may leave this method out.
+
+        Raises:
+            BackendError: As of `count`.
+        """
+        del examples
+        return []
+
     def check(self, example: Mapping[str, Json]) -> None:
         """Refuse an example that the trainer would refuse much later. Needs no package of an extra.
 

@@ -101,6 +101,10 @@ class Progress:
     loss: float | None = None
     learning_rate: float | None = None
     held_out_loss: float | None = None
+    reward_accuracy: float | None = None
+    """Of preferences: share of pairs, or of marked answers, that the model ranks right."""
+    reward_margin: float | None = None
+    """Of preferences: mean reward of good answers minus that of bad ones."""
     tokens_per_s: float | None = None
     eta_s: float | None = None
 
@@ -109,8 +113,8 @@ class Progress:
 class CurvePoint:
     """Losses of a job at one step; None where the step was not measured.
 
-    A loss is the mean negative log likelihood per learned token, in nats; with `dpo` it is the loss
-    of that method. A loss that diverged may be NaN or infinite.
+    A loss is the mean negative log likelihood per learned token, in nats; with `dpo` and `kto` it is
+    the loss of that method. A loss that diverged may be NaN or infinite.
     """
 
     step: int

@@ -23,7 +23,9 @@ class Form:
     source: Callable[[Example], Mapping[str, Any]]
     """Returns the object with `messages` and `tools`."""
     answers: Callable[[Example], Sequence[Message]]
-    """Returns the answers after the question: the reference first, if there is one."""
+    """Returns the answers after the question, the best first."""
+    unwanted: Callable[[Example], Message | None] = lambda _: None
+    """Returns the answer that is to become less likely, if there is one."""
 
     def question(self, example: Example) -> list[Message]:
         """Return the messages before the reference answer; empty for a text."""
@@ -31,9 +33,14 @@ class Form:
         return messages[:-1] if self is MESSAGES and self.answers(example) else messages
 
     def reference(self, example: Example) -> Message | None:
-        """Return the expected answer, the text to measure, or None if nobody wrote an answer."""
-        answers = self.answers(example)
-        return answers[0] if answers else None
+        """Return the expected answer, the text to measure, or None if nobody wrote a good one."""
+        answers, unwanted = self.answers(example), self.unwanted(example)
+        return answers[0] if answers and answers[0] is not unwanted else None
+
+    @property
+    def is_of_preferences(self) -> bool:
+        """True if its examples tell good answers from bad ones."""
+        return self is PREFERENCE or self is MARKED
 
     def tools(self, example: Example) -> Sequence[Mapping[str, Any]]:
         """Return the tools that the example offers."""
@@ -54,13 +61,20 @@ PREFERENCE: Final = Form(
     key="preferred_output",
     source=lambda example: example["input"],
     answers=lambda example: (*example["preferred_output"], *example["non_preferred_output"]),
+    unwanted=lambda example: example["non_preferred_output"][0],
+)
+MARKED: Final = Form(
+    key="label",
+    source=lambda example: example["input"],
+    answers=lambda example: example["output"],
+    unwanted=lambda example: None if example["label"] else example["output"][0],
 )
 MESSAGES: Final = Form(
     key="messages",
     source=lambda example: example,
     answers=_last_answer,
 )
-FORMS: Final = (MESSAGES, PREFERENCE, TEXT)
+FORMS: Final = (MESSAGES, PREFERENCE, MARKED, TEXT)
 """All forms. A graded example may have any key besides `messages`, so that key decides first."""
 
 
@@ -109,6 +123,16 @@ class Method:
         """True if its examples are plain texts, to which nobody gives answers."""
         return self.form is TEXT
 
+    @property
+    def is_of_preferences(self) -> bool:
+        """True if its examples tell good answers from bad ones."""
+        return self.form.is_of_preferences
+
+    @property
+    def needs_both_marks(self) -> bool:
+        """True if it cannot learn from good answers alone, or from bad ones alone."""
+        return self.form is MARKED
+
 
 _ASKED: Final = {"role": "user", "content": "카페는 몇 시에 여나요?"}
 _ANSWERED: Final = {"role": "assistant", "content": "아홉 시에 엽니다. From nine on!"}
@@ -137,6 +161,20 @@ DPO: Final = Method(
         },
     ),
 )
+KTO: Final = Method(
+    name="kto",
+    form=MARKED,
+    row_formats=("marked",),
+    columns=("assistant", "label"),
+    sample=(
+        {"input": {"messages": [_ASKED]}, "output": [_ANSWERED], "label": True},
+        {
+            "input": {"messages": [_ASKED]},
+            "output": [{"role": "assistant", "content": "몰라요."}],
+            "label": False,
+        },
+    ),
+)
 REINFORCEMENT: Final = Method(
     name="reinforcement",
     form=MESSAGES,
@@ -162,7 +200,7 @@ if TYPE_CHECKING:
     MethodName: TypeAlias = str
 METHODS: Final[Mapping[str, Method]] = {
     method.name: method
-    for method in (SUPERVISED, DPO, REINFORCEMENT, CONTINUED_PRETRAINING, PROMPT)
+    for method in (SUPERVISED, DPO, KTO, REINFORCEMENT, CONTINUED_PRETRAINING, PROMPT)
 }
 """All methods, by their name in a spec."""
 

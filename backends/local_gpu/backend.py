@@ -25,6 +25,7 @@ from backends.contract.jobs import (
     Recipe,
     TrainRequest,
 )
+from backends.contract.methods import METHODS
 from backends.local_gpu import hyperparameters, recipes
 from backends.local_gpu.export.export_process import export_model, weights_folder
 from backends.local_gpu.inference import engine
@@ -110,7 +111,6 @@ class LocalGpuBackend:
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> ExampleInspector:
         """Return the inspector for these settings; it refuses examples that cannot be trained on."""
-        del method
         _require_layers(base_model, hyperparameters)
         template, length = (hyperparameters.get(key) for key in ("chat_template", "max_length"))
         return LocalInspector(
@@ -118,6 +118,7 @@ class LocalGpuBackend:
             chat_template=None if template is None else str(template),
             thinking=hyperparameters.get("thinking") == "on",
             max_length=length if isinstance(length, int) else None,
+            answers=METHODS[method].is_of_preferences,
         )
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
@@ -301,7 +302,11 @@ def _event(line: Mapping[str, Json]) -> Event:
         f"{name} {float(str(line[key])):.4g}"
         for key, name in (
             ("loss", "loss"),
+            ("reward_accuracy", "reward accuracy"),
+            ("reward_margin", "margin"),
             ("held_out_loss", "held-out loss"),
+            ("held_out_reward_accuracy", "reward accuracy"),
+            ("held_out_reward_margin", "margin"),
             ("tokens_per_s", "tokens/s"),
         )
         if line.get(key) is not None

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from backends.contract import common_names as common
 from backends.contract.errors import FieldProblem, HyperparametersInvalid
 from backends.contract.inspector import Json
-from backends.contract.methods import CONTINUED_PRETRAINING, SUPERVISED
+from backends.contract.methods import CONTINUED_PRETRAINING, DPO, KTO, SUPERVISED
 from backends.did_you_mean import did_you_mean, use_one_of
 from backends.excerpt import dotted
 from backends.pydantic_errors import in_our_words
@@ -22,6 +22,8 @@ RECIPE: Final = 1
 
 _RATES: Final = {"lora": 2e-4, "full": 2e-5}
 """LoRA wants about ten times the rate of full tuning."""
+_PREFERENCE_RATES: Final = {"lora": 1e-5, "full": 1e-6}
+"""Preferences want a twentieth: a model that answers well is to change little."""
 
 _LATER: Final[Mapping[str, Json]] = {"thinking": "off"}
 """Settings newer than recorded builds: left out at their default, so fingerprints do not change."""
@@ -39,7 +41,8 @@ class _Common(BaseModel):
     num_train_epochs: int = Field(default=3, ge=1, le=10_000)
     """Passes over the training set."""
     learning_rate: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
-    """Peak rate; when absent 2e-4 for `lora`, 2e-5 for `full`."""
+    """Peak rate; when absent 2e-4 for `lora`, 2e-5 for `full`, and with `method: dpo` or `kto` 1e-5
+    and 1e-6."""
     per_device_train_batch_size: int = Field(default=8, ge=1, le=65_536)
     """Examples that go through the model at once."""
     gradient_accumulation_steps: int = Field(default=1, ge=1, le=65_536)
@@ -89,6 +92,37 @@ class _Texts(BaseModel):
     Never more than the base model reads."""
 
 
+class _Pairs(BaseModel):
+    """Settings of training on preference pairs."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
+    )
+
+    beta: float = Field(default=0.1, gt=0, le=1000, allow_inf_nan=False)
+    """How close the model stays to its base: the higher, the closer. Of `ipo` it is the paper's
+    tau."""
+    loss_type: Literal["sigmoid", "sigmoid_norm", "ipo"] = "sigmoid"
+    """`sigmoid` is the loss of the DPO paper; `sigmoid_norm` divides each answer's log-probability
+    by its tokens first, so that length does not pay; `ipo` aims at a fixed margin, also by token."""
+
+
+class _Marks(BaseModel):
+    """Settings of training on answers that are marked as good or bad."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
+    )
+
+    beta: float = Field(default=0.1, gt=0, le=1000, allow_inf_nan=False)
+    """How close the model stays to its base: the higher, the closer."""
+    desirable_weight: float = Field(default=1.0, gt=0, le=1000, allow_inf_nan=False)
+    """Weight of the losses of good answers. Where bad answers are many, raise it until good answers
+    times their weight are 1 to 1.33 times bad answers times theirs."""
+    undesirable_weight: float = Field(default=1.0, gt=0, le=1000, allow_inf_nan=False)
+    """Weight of the losses of bad answers."""
+
+
 class _Adapter(BaseModel):
     """Settings of an adapter."""
 
@@ -111,10 +145,14 @@ class _Adapter(BaseModel):
     """Layers that get an adapter: `all-linear`, or names as in `[q_proj, v_proj]`."""
 
 
-_READ_AS: Final[Mapping[str, type[BaseModel]]] = {
-    SUPERVISED.name: _Conversations,
-    CONTINUED_PRETRAINING.name: _Texts,
+_READ_AS: Final[Mapping[str, tuple[type[BaseModel], ...]]] = {
+    SUPERVISED.name: (_Conversations,),
+    DPO.name: (_Conversations, _Pairs),
+    KTO.name: (_Conversations, _Marks),
+    CONTINUED_PRETRAINING.name: (_Texts,),
 }
+_LEAST_MARKED: Final = 2
+"""Fewest marked answers in a batch: each lends its answer to the question of another."""
 METHODS: Final = frozenset(_READ_AS)
 COMMON_NAMES: Final[Mapping[str, str]] = {
     "num_train_epochs": common.EPOCHS,
@@ -132,7 +170,9 @@ COMMON_NAMES: Final[Mapping[str, str]] = {
 REFERENCE: Final[Mapping[str, type[BaseModel]]] = {
     "Every training": _Common,
     "With an adapter (`finetuning_type: lora`)": _Adapter,
-    "`method: supervised`": _Conversations,
+    "`method: supervised`, `dpo` and `kto`": _Conversations,
+    "`method: dpo`": _Pairs,
+    "`method: kto`": _Marks,
     "`method: continued-pretraining`": _Texts,
 }
 """The settings by what they apply to, for `ftctl help training`."""
@@ -159,7 +199,7 @@ def parse(method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
         )
         raise HyperparametersInvalid([problem])
     adapter = raw.get("finetuning_type", "lora") != "full"
-    parts = (_Common, _READ_AS[method], *((_Adapter,) if adapter else ()))
+    parts = (_Common, *_READ_AS[method], *((_Adapter,) if adapter else ()))
     problems = _unknown_keys(raw, parts)
     settings: dict[str, Json] = {}
     for model in parts:
@@ -168,14 +208,28 @@ def parse(method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
             settings |= model.model_validate(known).model_dump(mode="json")
         except ValidationError as error:
             problems += [wrong.problem() for wrong in in_our_words(error, known, [model])]
+    if method == KTO.name and settings.get("per_device_train_batch_size") == 1:
+        message = f"{KTO.name} compares each answer with others of its batch, and 1 has no other"
+        problems.append(
+            FieldProblem(
+                field="per_device_train_batch_size",
+                message=message,
+                remedy=f"Write {_LEAST_MARKED} or more, and lower gradient_accumulation_steps.",
+            )
+        )
     if problems:
         raise HyperparametersInvalid(problems)
     if settings["learning_rate"] is None:
-        settings["learning_rate"] = _RATES[str(settings["finetuning_type"])]
+        rates = _RATES if "beta" not in settings else _PREFERENCE_RATES
+        settings["learning_rate"] = rates[str(settings["finetuning_type"])]
     for key, default in _LATER.items():
         if settings.get(key) == default:
             del settings[key]
     return {**settings, "recipe": RECIPE}
+
+
+def _has(parts: Sequence[type[BaseModel]], key: str) -> bool:
+    return any(key in part.model_fields for part in parts)
 
 
 def _unknown_keys(raw: Mapping[str, Json], parts: Sequence[type[BaseModel]]) -> list[FieldProblem]:
@@ -193,6 +247,9 @@ def _unknown_keys(raw: Mapping[str, Json], parts: Sequence[type[BaseModel]]) -> 
         elif key in _Conversations.model_fields:
             message = "belongs to conversations, and plain texts are read as they are"
             remedy = "Remove it."
+        elif methods := [name for name, of in _READ_AS.items() if _has(of, key)]:
+            message = f"belongs to `method: {'` and `'.join(methods)}`"
+            remedy = "Remove it, or change `method`."
         else:
             message = "is not a hyperparameter of local-gpu"
             remedy = did_you_mean(key, known) or use_one_of(known)

@@ -116,7 +116,9 @@ def _plotted(name: str, build: Build | None, points: list[CurvePoint], why: str)
         raise FtctlError(
             f"{name} has no model yet", "Type `ftctl apply`; `ftctl logs` shows a job."
         )
-    drawing = curve_plot(f"{name}, build {short_id(build.fingerprint)}", points)
+    method = METHODS.get(str(build.inputs.get("method")))
+    of = "example" if method is not None and method.is_of_preferences else "token"
+    drawing = curve_plot(f"{name}, build {short_id(build.fingerprint)}", points, of)
     if not drawing:
         raise FtctlError(f"{name}: the losses of its newest build are {why or 'not finite'}")
     lines = [

@@ -5,6 +5,7 @@ every problem found. Rows are prepared on all cores, and examples are on the dis
 selection, so that memory does not grow with them.
 """
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -263,7 +264,11 @@ def _write(
         )
         problems = [
             error.problem(file=request.file, field=error.field)
-            for error in (*_too_few(request, written, report), *_too_large(request, written))
+            for error in (
+                *_too_few(request, written, report),
+                *_too_large(request, written),
+                *_one_sided(request, folder / "train.jsonl"),
+            )
             if request.trains
         ]
         if problems:
@@ -348,6 +353,27 @@ def _too_large(request: BuildRequest, written: WrittenSplits) -> Iterator[DataEr
                 "Take a part of it: sample: {fraction: 0.5}",
                 field=field,
             )
+
+
+def _one_sided(request: BuildRequest, train: Path) -> Iterator[DataError]:
+    """Yield that a method needs good and bad answers, and the training set has only one kind."""
+    if not METHODS[request.method].needs_both_marks:
+        return
+    with train.open("rb") as file:
+        marks = Counter(json.loads(line)["label"] for line in file)
+    if len(marks) != 1:
+        return
+    ((is_good, count),) = marks.items()
+    have, lack = ("good", "bad") if is_good else ("bad", "good")
+    remedy = f"Add rows whose label is {'false' if is_good else 'true'}"
+    if is_good:
+        remedy += ", or set `method: supervised`, which learns from good answers alone"
+    yield DataError(
+        f"has {count:,} {have} answer{'s'[: count != 1]} and no {lack} one; "
+        f"{request.method} learns from both",
+        f"{remedy}.",
+        field="data.train",
+    )
 
 
 def _problem_of_spec(spec: str, file: SourceFile, error: DataError) -> Problem:

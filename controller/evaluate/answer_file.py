@@ -102,7 +102,7 @@ def _first_line(path: Path) -> Mapping[str, Any]:
 
 
 def prompt_digest(prompt: Prompt) -> bytes:
-    """Return the digest of a prompt: its messages, its tools and the reference that is measured.
+    """Return the digest of a prompt: its messages, its tools and the answers that are measured.
 
     The order of keys counts, since a model reads it in tools and arguments.
     """
@@ -111,6 +111,8 @@ def prompt_digest(prompt: Prompt) -> bytes:
         "reference": prompt.reference,
         "tools": prompt.tools,
     }
+    if prompt.rejected is not None:
+        content["rejected"] = prompt.rejected
     return hashlib.sha256(written_json(content)).digest()
 
 
@@ -256,10 +258,14 @@ def _fields(completion: Completion) -> dict[str, Json]:
     """Return a completion as a line has it, its log-probabilities beside it."""
     fields: dict[str, Any] = asdict(completion)
     logprobs = fields.pop("logprobs")
-    loss = completion.reference_loss
-    if loss is not None and not isfinite(loss):
-        # JSON has no such number.
-        fields["reference_loss"] = str(loss)
+    if completion.rejected_loss is None:
+        # Most lines, and those of earlier versions, have nothing to say of it.
+        del fields["rejected_loss"], fields["rejected_tokens"]
+    for key in ("reference_loss", "rejected_loss"):
+        loss = fields.get(key)
+        if loss is not None and not isfinite(loss):
+            # JSON has no such number.
+            fields[key] = str(loss)
     return {"completion": fields, **({"logprobs": logprobs} if logprobs else {})}
 
 
@@ -273,7 +279,8 @@ def _parsed(line: bytes) -> tuple[bytes, Completion]:
     """
     content = json.loads(line)
     fields = content["completion"]
-    for key in ("reference_loss", "latency_s"):
+    fields.setdefault("rejected_loss", None)
+    for key in ("reference_loss", "latency_s", "rejected_loss"):
         # A whole number was written without its fraction.
         fields[key] = None if fields[key] is None else float(fields[key])
     completion = Completion(**fields, logprobs=content.get("logprobs", ()))

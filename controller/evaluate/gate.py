@@ -12,7 +12,7 @@ from typing import Final
 
 from backends.pydantic_errors import InvalidValue
 from controller.evaluate.labels import label_of
-from controller.evaluate.metrics import held_out_loss
+from controller.evaluate.metrics import held_out_loss, preferences
 from controller.spec.conditions import Grammar, Term
 from controller.spec.evaluation import LABEL
 
@@ -21,6 +21,10 @@ RETAIN: Final = "retain."
 LOSS: Final = held_out_loss.METRIC.name
 RULE: Final = f"{LOSS} <= base.{LOSS}"
 """Condition of every spec, unless it allows a worse model; skipped if a loss is unknown."""
+MARGIN: Final = preferences.MARGIN.name
+PREFERENCE_RULE: Final = f"{MARGIN} >= base.{MARGIN}"
+"""The same where preferences are learned, which makes the expected answers less likely too."""
+RULES: Final = (RULE, PREFERENCE_RULE)
 
 _WORD = r"[a-z_][a-z0-9_]*"
 _COLUMN = r"""(?:'[^'=]*+'|"[^"=]*+"|[^\[\]='"\s][^\[\]='"]*+)"""

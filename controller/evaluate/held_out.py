@@ -15,7 +15,7 @@ class HeldOut(Sequence[Prompt]):
     """The prompts of a file of held-out examples: the conversation before the last answer.
 
     Only the place of each line is kept in memory. The expected answer of a preference pair is the
-    preferred one.
+    preferred one. Of an answer that is marked as bad, there is none.
     """
 
     def __init__(self, split: Split) -> None:
@@ -59,4 +59,5 @@ def prompt_of(line: bytes) -> Prompt:
         messages=form.question(example),
         tools=form.tools(example),
         reference=form.reference(example),
+        rejected=form.unwanted(example),
     )

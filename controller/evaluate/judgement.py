@@ -8,7 +8,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from controller.evaluate.gate import CANDIDATE, LOSS, RULE, Condition, parse_condition, split_score
+from controller.evaluate.gate import (
+    CANDIDATE,
+    LOSS,
+    MARGIN,
+    PREFERENCE_RULE,
+    RULE,
+    Condition,
+    parse_condition,
+    split_score,
+)
 from controller.evaluate.statistics.decide import Claim, Decision, Outcome, decide
 from controller.evaluate.statistics.samples import Sample, few_groups_warning
 from controller.lockfile.model import Evaluation
@@ -108,11 +117,10 @@ def judge(gate: Sequence[str], evidence: Evidence, *, allows_worse: bool = False
     Args:
         gate: The conditions.
         evidence: What was measured.
-        allows_worse: True if a candidate may have a higher held-out loss than its base model.
+        allows_worse: True if a candidate may be worse than its base model.
     """
-    scores = evidence.scores
-    measured = all(LOSS in scores.get(model, {}) for model in (CANDIDATE, "base"))
-    texts = dict.fromkeys([*gate, *([RULE] if measured and not allows_worse else [])])
+    rule = None if allows_worse else rule_of(evidence.scores)
+    texts = dict.fromkeys([*gate, *([] if rule is None else [rule])])
     conditions = [parse_condition(text) for text in texts]
     claims = {one.text: claim for one in conditions if (claim := _claim(one, evidence)) is not None}
     decisions = dict(zip(claims, decide(list(claims.values())), strict=True))
@@ -120,6 +128,18 @@ def judge(gate: Sequence[str], evidence: Evidence, *, allows_worse: bool = False
         _judged(one, evidence, claims.get(one.text), decisions.get(one.text)) for one in conditions
     )
     return Judgement(conditions=tuple(judged))
+
+
+def rule_of(scores: Mapping[str, Mapping[str, float]]) -> str | None:
+    """Return the condition that compares a candidate with its base model.
+
+    It is the preference margin where that was measured, or else the held-out loss; None if neither
+    was measured of both models.
+    """
+    for name, rule in ((MARGIN, PREFERENCE_RULE), (LOSS, RULE)):
+        if all(name in scores.get(model, {}) for model in (CANDIDATE, "base")):
+            return rule
+    return None
 
 
 def _claim(condition: Condition, evidence: Evidence) -> Claim | None:

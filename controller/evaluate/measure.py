@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -22,10 +23,10 @@ from controller.evaluate.compare import EvaluatedModel
 from controller.evaluate.gate import CANDIDATE, split_score
 from controller.evaluate.held_out import HeldOut
 from controller.evaluate.labels import label_of
-from controller.evaluate.metric import Tally
+from controller.evaluate.metric import AnsweredExample, Tally
 from controller.evaluate.scoring import Tallies, answered, chosen_metrics, scores_of, tally
 from controller.lockfile.model import Build, Scores
-from controller.spec.evaluation import LABEL
+from controller.spec.evaluation import BASE, LABEL
 from controller.spec.metrics import ChosenMetric
 
 Answers: TypeAlias = Callable[[EvaluatedModel], Iterator[Completion]]
@@ -68,19 +69,15 @@ def measure(
     """
     references = [prompt.reference for prompt in held_out]
     of_texts = _is_of_texts(held_out)
-    chosen = chosen_metrics(metrics, references, of_texts=of_texts)
+    of_preferences = any(prompt.rejected is not None for prompt in held_out)
+    chosen = chosen_metrics(metrics, references, of_texts=of_texts, of_preferences=of_preferences)
     columns = [
         {**row.columns, LABEL: label_of(expected_answer(reference).text)}
         for row, reference in zip(held_out.rows(), references, strict=True)
     ]
+    base = next((one for one in models if one.role == BASE), None) if of_preferences else None
     tallies = {
-        model.role: tally(
-            chosen,
-            (
-                answered(prompt.reference, completion, question=prompt.messages, columns=row)
-                for prompt, completion, row in zip(held_out, answers(model), columns, strict=True)
-            ),
-        )
+        model.role: tally(chosen, _answered(held_out, columns, model, base, answers))
         for model in models
     }
     for role, found in tallies.items():
@@ -98,6 +95,30 @@ def measure(
         scores={role: rounded(measured) for role, measured in scores.items()},
         columns=columns,
     )
+
+
+def _answered(
+    held_out: HeldOut,
+    columns: Sequence[Mapping[str, str]],
+    model: EvaluatedModel,
+    base: EvaluatedModel | None,
+    answers: Answers,
+) -> Iterator[AnsweredExample]:
+    """Yield each example with the answer of a model, and that of the base model if there is one."""
+    others: Iterator[Completion | None] = repeat(None)
+    if base is not None and base is not model:
+        others = answers(base)
+    for prompt, completion, row, other in zip(
+        held_out, answers(model), columns, others, strict=False
+    ):
+        yield answered(
+            prompt.reference,
+            completion,
+            question=prompt.messages,
+            columns=row,
+            base=completion if base is model else other,
+            is_unwanted=prompt.reference is None and prompt.rejected is not None,
+        )
 
 
 def slice_tallies(
@@ -221,6 +242,7 @@ def answer_line(prompt: Prompt, given: Mapping[str, Completion]) -> dict[str, Js
     }
     optional: dict[str, Json] = {
         "tools": prompt.tools,
+        "rejected": None if prompt.rejected is None else expected_answer(prompt.rejected).text,
         "reference_calls": (prompt.reference or {}).get("tool_calls"),
         "calls": {role: one.tool_calls for role, one in given.items() if one.tool_calls},
         "thinking": {role: one.thinking for role, one in answers.items() if one.thinking},

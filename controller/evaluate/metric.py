@@ -40,7 +40,11 @@ class AnsweredExample:
     expected: Answer
     given: Answer
     completion: Completion
-    """The answer as the backend returned it, with the loss of the expected answer."""
+    """The answer as the backend returned it, with the losses of the answers in the data."""
+    base: Completion | None = None
+    """The same of the base model, if it answers too; of the base model itself, the same object."""
+    is_unwanted: bool = False
+    """True if the data has only an answer that is marked as bad, so that none is expected."""
     question: Sequence[Mapping[str, Json]] = ()
     """Messages before the answer."""
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -138,6 +142,10 @@ class Metric(Generic[SettingsT]):
     ends. A margin of such a score is a share of it."""
     is_of_texts: bool = False
     """True if plain texts, which nobody answers, have this score too."""
+    is_of_preferences: bool = False
+    """True if only preference pairs and marked answers have this score."""
+    needs_losses: bool = False
+    """True if it needs the losses of answers in the data, which not every backend measures."""
     unit: Literal["", "s"] = ""
     """Unit of the score; gates write a time as `800ms` or `0.8s`."""
     prepare: Callable[[SettingsT, Iterable[Answer]], SettingsT] = _unchanged

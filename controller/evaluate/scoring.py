@@ -22,6 +22,7 @@ def chosen_metrics(
     references: Iterable[Mapping[str, Json] | None],
     *,
     of_texts: bool = False,
+    of_preferences: bool = False,
 ) -> list[ChosenMetric]:
     """Return the metrics to measure, the built-in ones first, with complete settings.
 
@@ -29,8 +30,10 @@ def chosen_metrics(
         metrics: Metrics that the spec asks for.
         references: The expected answers of the whole held-out set.
         of_texts: True for plain texts, which nobody answers.
+        of_preferences: True for preference pairs and marked answers.
     """
     built_in = TEXT_METRICS if of_texts else BUILT_IN_METRICS
+    built_in = tuple(one for one in built_in if of_preferences or not one.is_of_preferences)
     chosen = [ChosenMetric(metric, metric.settings()) for metric in built_in]
     if of_texts:
         return chosen + [one for one in metrics if one.metric.is_of_texts]
@@ -39,15 +42,17 @@ def chosen_metrics(
 
 
 def measured_metrics(
-    metrics: Sequence[ChosenMetric], *, of_texts: bool = False
+    metrics: Sequence[ChosenMetric], *, of_texts: bool = False, of_preferences: bool = False
 ) -> dict[str, AnyMetric]:
     """Return every metric that is measured, by its name in gates and scores.
 
     Args:
         metrics: Metrics that the spec asks for.
         of_texts: True for plain texts, which nobody answers.
+        of_preferences: True for preference pairs and marked answers.
     """
-    return {one.name: one.metric for one in chosen_metrics(metrics, (), of_texts=of_texts)}
+    chosen = chosen_metrics(metrics, (), of_texts=of_texts, of_preferences=of_preferences)
+    return {one.name: one.metric for one in chosen}
 
 
 def tally(metrics: Sequence[ChosenMetric], examples: Iterable[AnsweredExample]) -> Tallies:
@@ -55,8 +60,18 @@ def tally(metrics: Sequence[ChosenMetric], examples: Iterable[AnsweredExample]) 
     tallies: Tallies = {one.name: [] for one in metrics}
     for some in _batches(examples):
         for one in metrics:
-            tallies[one.name] += one.metric.tally(one.settings, some)
+            tallies[one.name] += _tallies(one, some)
     return tallies
+
+
+def _tallies(one: ChosenMetric, some: Sequence[AnsweredExample]) -> Sequence[Tally | None]:
+    """Return a tally for each example; None where there is no answer to compare with."""
+    found = one.metric.tally(one.settings, some)
+    if one.metric in BUILT_IN_METRICS or not any(example.is_unwanted for example in some):
+        return found
+    return [
+        None if example.is_unwanted else tally for example, tally in zip(some, found, strict=True)
+    ]
 
 
 def scores_of(metrics: Sequence[ChosenMetric], tallies: Tallies) -> dict[str, float]:
@@ -71,14 +86,27 @@ def answered(
     *,
     question: Sequence[Mapping[str, Json]] = (),
     columns: Mapping[str, str] | None = None,
+    base: Completion | None = None,
+    is_unwanted: bool = False,
 ) -> AnsweredExample:
-    """Return an example with an answer, both as they are compared."""
+    """Return an example with an answer, both as they are compared.
+
+    Args:
+        reference: The expected answer, if there is one.
+        completion: The answer.
+        question: Messages before the answer.
+        columns: Columns of the example's row that slices and groups name.
+        base: As of `AnsweredExample`.
+        is_unwanted: As of `AnsweredExample`.
+    """
     return AnsweredExample(
         expected=expected_answer(reference),
         given=given_answer(completion),
         completion=completion,
         question=question,
         columns=columns or {},
+        base=base,
+        is_unwanted=is_unwanted,
     )
 
 

@@ -5,7 +5,7 @@ Recorded verdicts hold until the spec changes or the scores are measured again.
 
 from collections.abc import Mapping
 
-from controller.evaluate.gate import LOSS, RULE
+from controller.evaluate.gate import LOSS, MARGIN, RULES
 from controller.evaluate.judgement import evidence_of, judge
 from controller.lockfile.model import Build, Evaluation, Scores, Verdict
 from controller.plan.fingerprint import short_id
@@ -49,7 +49,7 @@ def remedy_of(verdict: Verdict, production: str | None) -> str:
     if not verdict.failures:
         return f"{stays}. Hold out more examples, or ask to be less sure."
     remedy = f"{stays}. Change the spec, its data, or the gate."
-    if any(failure.startswith(RULE) for failure in verdict.failures):
+    if any(failure.startswith(RULES) for failure in verdict.failures):
         remedy += " To promote a model that is worse than its base, write `gate: []`."
     return remedy
 
@@ -60,5 +60,7 @@ def why_not(verdict: Verdict) -> str:
 
 
 def is_unguarded(spec: Spec, scores: Mapping[str, Scores]) -> bool:
-    """Return True if nothing was compared: no gate, and no loss of the base model."""
-    return not (spec.gate or spec.allows_worse) and LOSS not in scores.get("base", {})
+    """Return True if nothing was compared: no gate, and no loss or margin of the base model."""
+    return (
+        not (spec.gate or spec.allows_worse) and not {LOSS, MARGIN} & scores.get("base", {}).keys()
+    )

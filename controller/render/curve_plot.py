@@ -18,12 +18,13 @@ _MARGIN: Final = 0.04
 """Room above the highest and below the lowest loss, as a share of their distance."""
 
 
-def curve_plot(title: str, points: Sequence[CurvePoint]) -> str:
+def curve_plot(title: str, points: Sequence[CurvePoint], of: str = "token") -> str:
     """Draw a curve in at most 79 columns of plain text; empty if no loss is finite.
 
     Args:
         title: Name of what is drawn.
         points: The curve, in order of the steps.
+        of: What a loss is the mean of: `token`, or `example` for preferences.
     """
     train, held_out = train_losses(points), held_out_losses(points)
     losses = [loss for _, loss in [*train, *held_out]]
@@ -52,7 +53,7 @@ def curve_plot(title: str, points: Sequence[CurvePoint]) -> str:
     named = {"line: train loss": len(train) > 1, "x: train loss": len(train) == 1}
     named |= {"o: held-out loss": bool(held_out)}
     legend = ", ".join(text for text, is_shown in named.items() if is_shown)
-    head = [escape_control(title), f"{legend} (mean per token, in nats)"]
+    head = [escape_control(title), f"{legend} (mean per {of}, in nats)"]
     pairs = ((point.train_loss, point.held_out_loss) for point in points)
     every = [loss for pair in pairs for loss in pair if loss is not None]
     left_out = sum(not math.isfinite(loss) for loss in every)

@@ -156,6 +156,12 @@ def _facts(summary: StatsSummary) -> Iterator[str]:
     for name, statistics in summary.statistics.items():
         rows.append([SPLIT_WORDS[name], *_about(statistics)])
     yield table([["", "LANGUAGES", "TURNS", "SYSTEM PROMPT", "TOOLS", "CHARACTERS"], *rows])
+    if any(one.good or one.bad for one in summary.statistics.values()):
+        marks = (
+            f"{one.good:,} good and {one.bad:,} bad {SPLIT_WORDS[name]}"
+            for name, one in summary.statistics.items()
+        )
+        yield f"Marked answers: {', '.join(marks)}"
     notes = {statistics.note for statistics in summary.statistics.values() if statistics.note}
     yield from (f"Languages: {note}" for note in sorted(notes))
     repeated = [f"{count:,} {what}" for what, count in _duplicates(summary.steps) if count]

@@ -10,7 +10,7 @@ from backends.contract.inspector import Json
 from backends.contract.jobs import Job, JobState
 from controller.evaluate.answers import shown_calls
 from controller.evaluate.curves.findings import WORDS, Finding
-from controller.evaluate.gate import LOSS, RULE, parse_condition
+from controller.evaluate.gate import RULES, parse_condition
 from controller.lockfile.model import (
     ADOPTED,
     Build,
@@ -256,8 +256,10 @@ def _gate_word(build: Build, metric: str) -> str:
         return ""
     parsed = [parse_condition(text) for text in build.verdict.gate]
     conditions = [condition.text for condition in parsed if condition.metric == metric]
-    if metric == LOSS and any(text.startswith(RULE) for text in build.verdict.failures):
-        conditions = [*dict.fromkeys([*conditions, RULE])]
+    for rule in RULES:
+        failed = any(text.startswith(rule) for text in build.verdict.failures)
+        if failed and parse_condition(rule).metric == metric:
+            conditions = [*dict.fromkeys([*conditions, rule])]
     if not conditions:
         return ""
     said: dict[str, list[str]] = {}
@@ -364,7 +366,11 @@ def _answer_lines(answer: Mapping[str, Any], *, thinking: bool) -> Iterator[str]
     asked = [message for message in answer["messages"] if message["role"] == "user"]
     width = max(len(name) for name in ("question", "expected", *answer["answers"])) + 2
     yield _answer_line("question", width, text_of(asked[-1]) if asked else "")
-    yield _answer_line("expected", width, answer["reference"], answer.get("reference_calls"))
+    expected, unwanted = answer["reference"], answer.get("rejected")
+    if expected is not None or unwanted is None:
+        yield _answer_line("expected", width, expected, answer.get("reference_calls"))
+    if unwanted is not None:
+        yield _answer_line("unwanted", width, unwanted)
     for role, text in answer["answers"].items():
         before = answer.get("thinking", {}).get(role)
         if thinking and before:

@@ -85,6 +85,10 @@ def progress_text(progress: Progress | None) -> str:
         parts.append(f"loss {progress.loss:.3f}")
     if progress.held_out_loss is not None:
         parts.append(f"held-out loss {progress.held_out_loss:.3f}")
+    if progress.reward_accuracy is not None:
+        parts.append(f"reward accuracy {progress.reward_accuracy:.2f}")
+    if progress.reward_margin is not None:
+        parts.append(f"margin {progress.reward_margin:.2f}")
     if progress.tokens_per_s is not None:
         parts.append(f"{progress.tokens_per_s:,.0f} tokens/s")
     if progress.eta_s is not None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from backends.contract.inspector import Json
 from backends.contract.methods import METHODS
 from controller.evaluate.compare import NOT_COMPARED
-from controller.evaluate.gate import CANDIDATE, LOSS, RETAIN
+from controller.evaluate.gate import CANDIDATE, LOSS, MARGIN, RETAIN
 from controller.lockfile.model import Build, Entry, Evaluation, Verdict
 from controller.plan.fingerprint import short_id
 from controller.plan.prompted_rivals import as_good
@@ -260,6 +260,8 @@ def _judged(verdict: Verdict, build: Build) -> Headline:
         count = len(verdict.gate)
         which = {1: "The condition", 2: "Both conditions"}.get(count, f"All {count} conditions")
         why = f"{which} of the gate hold{'s' if count == 1 else ''}{_compared(verdict, build)}."
+    elif MARGIN in scores.get("base", {}):
+        why = "No gate is declared; good answers are preferred at least as much as by the base."
     elif LOSS in scores.get("base", {}):
         why = "No gate is declared; the held-out loss is not worse than that of the base model."
     else:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from backends.pydantic_errors import InvalidValue
 from controller.evaluate.compare import BASE_AGAIN
-from controller.evaluate.gate import CANDIDATE, RETAIN, RULE, parse_condition, split_score
+from controller.evaluate.gate import CANDIDATE, RETAIN, RULES, parse_condition, split_score
 from controller.evaluate.judgement import Holds, evidence_of, judge
 from controller.evaluate.metric import AnyMetric
 from controller.evaluate.metrics import BUILT_IN_METRICS
@@ -86,8 +86,9 @@ def telling_metric(measured: MeasuredMetrics, gate: Sequence[str], scores: Score
 def conditions_of(verdict: Verdict, evaluation: Evaluation) -> list[GateCondition]:
     """Return the conditions of a verdict, and whether each held."""
     texts = dict.fromkeys(text.strip() for text in verdict.gate)
-    if any(failure.startswith(f"{RULE}:") for failure in verdict.failures):
-        texts[RULE] = None
+    for rule in RULES:
+        if any(failure.startswith(f"{rule}:") for failure in verdict.failures):
+            texts[rule] = None
     now = _judged_again(verdict, evaluation)
     return [_condition(text, verdict, now.get(text, "")) for text in texts]
 

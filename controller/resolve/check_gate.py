@@ -4,6 +4,7 @@ Needs no key, no network and no data.
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from backends.contract.backend import Capabilities
 from backends.contract.errors import BackendError, BackendUnknown
@@ -11,8 +12,15 @@ from backends.contract.methods import METHODS
 from backends.did_you_mean import did_you_mean
 from backends.pydantic_errors import InvalidValue
 from controller.errors import Problem
-from controller.evaluate.gate import RETAIN, Condition, parse_condition, split_score
+from controller.evaluate.gate import (
+    PREFERENCE_RULE,
+    RETAIN,
+    Condition,
+    parse_condition,
+    split_score,
+)
 from controller.evaluate.metric import AnyMetric
+from controller.evaluate.metrics import BUILT_IN_METRICS, preferences
 from controller.evaluate.retain.suites import SUITES
 from controller.evaluate.scoring import measured_metrics
 from controller.resolve.answers import Answers, OpenBackend
@@ -21,12 +29,17 @@ from controller.spec.evaluation import BASE, Rival
 from controller.spec.load import LoadedSpec
 from controller.spec.retain import ALL, names_of, sources_of
 
+ACCURACY: Final = preferences.ACCURACY.name
+
 
 def check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
     """Yield what is wrong with the gate, and with metrics that its method cannot have."""
     spec = loaded.spec
     of_texts = METHODS[spec.method].is_of_texts
-    measured = measured_metrics(spec.evaluation.metrics, of_texts=of_texts)
+    of_preferences = METHODS[spec.method].is_of_preferences
+    measured = measured_metrics(
+        spec.evaluation.metrics, of_texts=of_texts, of_preferences=of_preferences
+    )
     for index, chosen in enumerate(spec.evaluation.metrics):
         if of_texts and not chosen.metric.is_of_texts:
             message = f"plain texts have no answers, so {chosen.name} is not measured"
@@ -43,6 +56,26 @@ def check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
             continue
         for message, remedy in _wrong(loaded, condition, measured):
             yield loaded.problem(("gate", index), message, remedy)
+
+
+def check_losses(loaded: LoadedSpec) -> Iterator[Problem]:
+    """Yield the metrics and conditions that need losses, which the backend does not measure."""
+    spec = loaded.spec
+    message = f"the {spec.backend} backend measures no losses of answers, which {{}} needs"
+    remedy = "Remove it, or measure the model's own answers with another metric."
+    for index, chosen in enumerate(spec.evaluation.metrics):
+        if chosen.metric.needs_losses:
+            path = ("evaluation", "metrics", index)
+            yield loaded.problem(path, message.format(chosen.name), remedy)
+    for index, text in enumerate(spec.gate):
+        try:
+            scores = parse_condition(text).scores
+        except InvalidValue:
+            continue  # The gate's own check tells.
+        names = [split_score(name)[0] for name in scores]
+        for metric in BUILT_IN_METRICS:
+            if metric.needs_losses and metric.name in names:
+                yield loaded.problem(("gate", index), message.format(metric.name), remedy)
 
 
 def check_asked_models(
@@ -105,6 +138,7 @@ def _wrong(
         remedy = f"Compare {condition.metric} with {same}, or remove `@ {condition.level:g}%`."
         yield message, remedy
     yield from _wrong_retained(loaded, condition)
+    yield from _wrong_of_base(loaded, condition)
     compares = _compares(loaded, split_score(condition.metric)[0])
     if condition.model is not None and compares is not None:
         metric = split_score(condition.metric)[0]
@@ -119,6 +153,21 @@ def _wrong(
         near = did_you_mean(condition.model, roles)
         remedy = near or f"Add {condition.model} to evaluation.compare_to."
         yield f"nothing is compared with {condition.model}", remedy
+
+
+def _wrong_of_base(loaded: LoadedSpec, condition: Condition) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with scores that compare with the base model themselves."""
+    names = {split_score(name)[0] for name in condition.scores}
+    roles = loaded.spec.evaluation.roles
+    for metric in BUILT_IN_METRICS:
+        is_missing = BASE not in roles and condition.model != BASE
+        if metric.is_of_preferences and metric.name in names and is_missing:
+            message = f"{metric.name} compares with {BASE}, which does not answer"
+            yield message, f"Add {BASE} to evaluation.compare_to."
+    is_marked = METHODS[loaded.spec.method].needs_both_marks
+    if is_marked and condition.model == BASE and condition.other == ACCURACY:
+        message = f"{BASE} has no {ACCURACY} of marked answers, which compares with {BASE} already"
+        yield message, f"Compare it with a number, or write {PREFERENCE_RULE}."
 
 
 def _wrong_retained(loaded: LoadedSpec, condition: Condition) -> Iterator[tuple[str, str]]:

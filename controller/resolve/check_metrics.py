@@ -49,12 +49,15 @@ def check_fit(loaded: LoadedSpec, dataset: Dataset) -> Iterator[Problem]:
     chosen = list(enumerate(loaded.spec.evaluation.metrics))
     if not chosen or METHODS[loaded.spec.method].is_of_texts:
         return
-    answers = list(_answers(dataset.held_out))
+    numbered = list(_numbered_answers(dataset.held_out))
+    answers = [answer for _, answer in numbered]
     for index, one in chosen:
         misfit = one.metric.misfit(one.settings, answers)
         if misfit is None:
             continue
-        where = "" if misfit.place is None else f": {_origin(dataset.held_out, misfit.place)}"
+        where = ""
+        if misfit.place is not None:
+            where = f": {_origin(dataset.held_out, numbered[misfit.place][0])}"
         found = "" if misfit.place is None else " has none"
         message = f"{one.name} {misfit.message}{where}{found}"
         yield loaded.problem(("evaluation", "metrics", index), message, misfit.remedy)
@@ -100,9 +103,20 @@ def _without(labels: Sequence[str], train: Split) -> list[str]:
 
 
 def _answers(split: Split) -> Iterator[Answer]:
+    return (answer for _, answer in _numbered_answers(split))
+
+
+def _numbered_answers(split: Split) -> Iterator[tuple[int, Answer]]:
+    """Yield the expected answers of a split with the numbers of their examples.
+
+    An example whose answer is marked as bad expects none.
+    """
     with split.path.open("rb") as file:
-        for example in map(json.loads, file):
-            yield expected_answer(form_of(example).reference(example))
+        for number, example in enumerate(map(json.loads, file)):
+            form = form_of(example)
+            reference = form.reference(example)
+            if reference is not None or form.unwanted(example) is None:
+                yield number, expected_answer(reference)
 
 
 def _origin(split: Split, place: int) -> str:

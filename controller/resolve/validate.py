@@ -14,7 +14,7 @@ from backends.did_you_mean import use_one_of
 from backends.excerpt import excerpt
 from controller.errors import InvalidInput, PolicyBroken, Problem
 from controller.resolve.answers import Answers, OpenBackend
-from controller.resolve.check_gate import check_asked_models, check_gate
+from controller.resolve.check_gate import check_asked_models, check_gate, check_losses
 from controller.resolve.check_metrics import check_metrics
 from controller.resolve.check_prompt import check_prompt
 from controller.spec.data import Prepare, Source
@@ -143,6 +143,8 @@ def _check_unmet(loaded: LoadedSpec, can: Capabilities) -> Iterator[Problem]:
         message = f"the {spec.backend} backend reports no metrics to {service}"
         remedy = "Remove the field: `ftctl logs NAME` shows what a job measures."
         yield loaded.problem(("tracking", service), message, remedy)
+    if not can.measures_loss:
+        yield from check_losses(loaded)
     if spec.budget.max_gpu_hours is not None and not can.gpu_hours:
         message = f"the {spec.backend} backend does not count GPU hours"
         remedy = "Remove the field, or limit the cost with `max_usd`."

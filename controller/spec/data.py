@@ -19,7 +19,7 @@ FileFormat: TypeAlias = Literal[
     "jsonl", "json", "csv", "tsv", "parquet", "excel", "html", "markdown", "text", "arrow"
 ]
 Shape: TypeAlias = Literal[
-    "chat", "prompt-completion", "alpaca", "sharegpt", "preference", "graded", "text"
+    "chat", "prompt-completion", "alpaca", "sharegpt", "preference", "marked", "graded", "text"
 ]
 
 _NOT_OF_TEXT = frozenset(
@@ -91,6 +91,8 @@ class Columns(Strict):
     """For `method: dpo`: column with the answer that is not preferred."""
     text: NonEmpty | None = None
     """For `method: continued-pretraining`: column with the text."""
+    label: NonEmpty | None = None
+    """For `method: kto`: column that marks the answer as good or bad."""
 
     def names(self) -> Iterator[str]:
         """Yield the names of all columns, including those in joined texts."""
@@ -102,10 +104,16 @@ class Columns(Strict):
     @model_validator(mode="after")
     def _is_one_form(self) -> "Columns":
         named = {name for name in type(self).model_fields if getattr(self, name) is not None}
-        forms = ({"user", "assistant"}, {"user", "chosen", "rejected"}, {"text"})
+        forms = (
+            {"user", "assistant"},
+            {"user", "assistant", "label"},
+            {"user", "chosen", "rejected"},
+            {"text"},
+        )
         if named - {"system"} not in forms or ("system" in named and "text" in named):
             raise ValueError(
-                "must name user and assistant, or user, chosen and rejected, or text alone"
+                "must name user and assistant, and label for kto; or user, chosen and rejected; "
+                "or text alone"
             )
         return self
 

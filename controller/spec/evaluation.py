@@ -70,8 +70,9 @@ class Evaluation(Strict):
     """Measurement of the result on the held-out set."""
 
     metrics: list[ChosenMetric] = Field(default_factory=list)
-    """Measured besides `held_out_loss` and `stop_rate`, which always are. Each is its name, or its
-    name with settings: `{f1: {label: refund}}`. Every metric may have a `name` in its settings, for
+    """Measured besides `held_out_loss` and `stop_rate`, which always are, and `preference_accuracy`
+    and `preference_margin`, which `dpo` and `kto` have. Each is its name, or its name with settings:
+    `{f1: {label: refund}}`. Every metric may have a `name` in its settings, for
     gates and scores, where it is measured twice."""
     compare_to: list[RivalForm] = Field(default=["base"])
     """Other models that answer the same held-out prompts: the base model, the model in production,

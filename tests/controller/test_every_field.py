@@ -96,6 +96,7 @@ PAIRS = {"backend": "openai", "base_model": "gpt-4.1-mini-2025-04-14", "method":
 HUB = {"hub": "cafe/faq"}
 TABLE = {"path": "data/table.html", "extract": "tables"}
 TEXT = {"method": "continued-pretraining", "backend": "local-gpu", "base_model": "../models/tiny"}
+MARKED = TEXT | {"method": "kto"}
 
 
 def fields_of(model: type[BaseModel], prefix: str = ""):
@@ -231,6 +232,10 @@ SPEC: dict[str, Case] = {
     "data.train.columns.rejected": Case(
         PAIRS | data(source(columns={"user": "q", "chosen": "a", "rejected": "s"})),
         PAIRS | data(source(columns={"user": "q", "chosen": "a", "rejected": "b"})),
+    ),
+    "data.train.columns.label": Case(
+        MARKED | data({"path": "data/marked.csv", "columns": {**CHAT["columns"], "label": "up"}}),
+        MARKED | data({"path": "data/marked.csv", "columns": {**CHAT["columns"], "label": "q"}}),
     ),
     "data.train.columns.text": Case(
         TEXT | data({"path": "data/rows.csv", "columns": {"text": "q"}}),
@@ -387,6 +392,8 @@ def observed(repo, tmp_path, monkeypatch):
     repo.write("finetunes/data/quoted.csv", rows.replace("answer number", '"answer"'))
     objects = "".join(f'q{n},"{{""a"": {n}}}"\n' for n in range(40))
     repo.write("finetunes/data/json.csv", f"q,a\n{objects}")
+    marked = "".join(f"q{n},a{n},{n % 2}\n" for n in range(40))
+    repo.write("finetunes/data/marked.csv", f"q,a,up\n{marked}")
     repo.write("finetunes/data/one.json", '{"type": "object"}')
     repo.write("finetunes/data/two.json", '{"type": "array"}')
     for name in ("one", "two"):
@@ -589,7 +596,13 @@ LOCAL = {
     "lora_dropout": 0.1,
     "use_rslora": False,
     "target_modules": ["q_proj"],
+    "beta": 0.3,
+    "loss_type": "ipo",
+    "desirable_weight": 1.5,
+    "undesirable_weight": 1.5,
 }
+METHODS_OF = {"max_length": "continued-pretraining", "beta": "dpo", "loss_type": "dpo"}
+METHODS_OF |= dict.fromkeys(("desirable_weight", "undesirable_weight"), "kto")
 
 
 def test_every_local_hyperparameter_has_a_case():
@@ -600,7 +613,7 @@ def test_every_local_hyperparameter_has_a_case():
 
 @pytest.mark.parametrize("name", LOCAL)
 def test_a_local_hyperparameter_is_part_of_the_identity_and_read_by_the_trainer(name):
-    method = "continued-pretraining" if name == "max_length" else "supervised"
+    method = METHODS_OF.get(name, "supervised")
     assert local.parse(method, {name: LOCAL[name]}) != local.parse(method, {})
     folder = ROOT / "backends/local_gpu"
     readers = [path for path in folder.rglob("*.py") if path.name != "hyperparameters.py"]

@@ -22,7 +22,7 @@ class AnyMethod(ScriptedBackend):
 
     def capabilities(self) -> Capabilities:
         """Return capabilities with every training method."""
-        methods = frozenset({"supervised", "dpo", "reinforcement", "continued-pretraining"})
+        methods = frozenset({"supervised", "dpo", "kto", "reinforcement", "continued-pretraining"})
         return replace(super().capabilities(), methods=methods)
 
     def parse_hyperparameters(self, _method: str, raw: Mapping[str, Json]) -> Mapping[str, Json]:

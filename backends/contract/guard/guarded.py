@@ -53,6 +53,7 @@ OPTIONAL: Final[Mapping[str, Any]] = {
     "hosting": None,
     "export_model": (),
     "inspector.all_pass": False,
+    "inspector.longest": [],
     "inspector.thinks": False,
     "inventory": Lacking("offers no list of its models"),
     "shipped_shutdowns": {},

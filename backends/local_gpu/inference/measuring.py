@@ -8,7 +8,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 import torch
 
@@ -23,6 +23,7 @@ from backends.local_gpu.inference.prompts import (
     text_of,
     wants_answer,
     with_reference,
+    with_rejected,
 )
 from backends.local_gpu.inference.questions import new_answer, rendered
 from backends.local_gpu.inference.streaming_text import joined
@@ -43,6 +44,10 @@ class Prompts(Protocol):
         """Return a prompt."""
 
 
+_Place: TypeAlias = tuple[int, str]
+"""Number of a prompt, and which of its answers is measured."""
+REFERENCE: Final = "reference"
+REJECTED: Final = "rejected answer"
 _CHUNK: Final = 512
 """Prompts that are read at a time, so that memory does not grow with their number."""
 _BATCH: Final = 64
@@ -110,10 +115,20 @@ class _Task:
     def completions(self, numbers: Sequence[int]) -> Iterator[tuple[int, Completion]]:
         """Yield the completion of each prompt."""
         with torch.no_grad(), self.loaded.batch.computing():
-            losses = _reference_losses(self.loaded, self._references(numbers))
+            losses = _losses(self.loaded, self._references(numbers))
         for number, completion in self._answers(numbers):
-            loss, tokens = losses.get(number, (None, 0))
-            yield number, replace(completion, reference_loss=loss, reference_tokens=tokens)
+            loss, tokens = losses.get((number, REFERENCE), (None, 0))
+            worse, others = losses.get((number, REJECTED), (None, 0))
+            yield (
+                number,
+                replace(
+                    completion,
+                    reference_loss=loss,
+                    reference_tokens=tokens,
+                    rejected_loss=worse,
+                    rejected_tokens=others,
+                ),
+            )
 
     def longest_first(self, numbers: Sequence[int]) -> Sequence[int]:
         """Return the numbers of prompts by the prompts' tokens.
@@ -161,32 +176,36 @@ class _Task:
             answers.append(answer)
         yield from _run(self.loaded.batch, answers)
 
-    def _references(self, numbers: Sequence[int]) -> Iterator[tuple[int, Encoded]]:
-        """Yield the references, encoded as training does, each with its prompt's number."""
+    def _references(self, numbers: Sequence[int]) -> Iterator[tuple[_Place, Encoded]]:
+        """Yield the answers to measure, encoded as training does, each with its place."""
         asked: list[int] = []
         texts: list[int] = []
         for number in numbers:
             prompt = self.prompts[number]
             if prompt["reference"] is not None:
                 (asked if wants_answer(prompt) else texts).append(number)
+        rejected = [number for number in numbers if self.prompts[number]["rejected"] is not None]
         if asked:
-            yield from self._encoded(self.chat(), with_reference, asked)
+            yield from self._encoded(self.chat(), with_reference, asked, REFERENCE)
+        if rejected:
+            yield from self._encoded(self.chat(), with_rejected, rejected, REJECTED)
         if texts:
-            yield from self._encoded(self.documents(), text_of, texts)
+            yield from self._encoded(self.documents(), text_of, texts, REFERENCE)
 
     def _encoded(
         self,
-        reader: ExampleTokenizer,
+        reader: ExampleTokenizer[Encoded],
         example_of: Callable[[Mapping[str, Any]], Mapping[str, Any]],
         numbers: Sequence[int],
-    ) -> Iterator[tuple[int, Encoded]]:
+        what: str,
+    ) -> Iterator[tuple[_Place, Encoded]]:
         encoded = reader.encode(example_of(self.prompts[number]) for number in numbers)
         for number, found in zip(numbers, encoded, strict=True):
             if isinstance(found, BackendError):
-                message = f"the reference of prompt {number + 1}: {found.message}"
+                message = f"the {what} of prompt {number + 1}: {found.message}"
                 raise BackendError(message, found.remedy)
             for block in reader.blocks(found):
-                yield number, block
+                yield (number, what), block
 
 
 def _run(batch: Batch, answers: Sequence[ActiveAnswer]) -> Iterator[tuple[int, Completion]]:
@@ -222,15 +241,15 @@ def _completion(active: ActiveAnswer, answer: Answer, last: Piece) -> Completion
     )
 
 
-def _reference_losses(
-    loaded: LoadedModel, references: Iterable[tuple[int, Encoded]]
-) -> dict[int, tuple[float | None, int]]:
-    """Return the mean loss of each reference and the number of its tokens, by prompt."""
+def _losses(
+    loaded: LoadedModel, references: Iterable[tuple[_Place, Encoded]]
+) -> dict[_Place, tuple[float | None, int]]:
+    """Return the mean loss of each answer to measure and the number of its tokens, by place."""
     encoded = list(references)
     if not encoded:
         return {}
-    totals: dict[int, float] = defaultdict(float)
-    counts: dict[int, int] = defaultdict(int)
+    totals: dict[_Place, float] = defaultdict(float)
+    counts: dict[_Place, int] = defaultdict(int)
     model = loaded.plain
     tokens = flatten(block for _, block in encoded)
     loss = labelled_loss(model)
@@ -238,10 +257,7 @@ def _reference_losses(
     for places in by_length(tokens.lengths, min(_BATCH, room)):
         batch = {key: value.to(model.device) for key, value in collate(tokens, places).items()}
         for place, total in zip(places, loss.per_example(batch).tolist(), strict=True):
-            number = encoded[place][0]
-            totals[number] += total
-            counts[number] += int(tokens[place][1].sum())
-    return {
-        number: (totals[number] / count if count else None, count)
-        for number, count in counts.items()
-    }
+            key = encoded[place][0]
+            totals[key] += total
+            counts[key] += int(tokens[place][1].sum())
+    return {key: (totals[key] / count if count else None, count) for key, count in counts.items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.local_gpu.templates.messages import Conversation
+from backends.local_gpu.tokens.answer_rows import answered
 
 
 def wants_answer(prompt: Mapping[str, Any]) -> bool:
@@ -22,13 +23,12 @@ def conversation_of(prompt: Mapping[str, Any]) -> Conversation:
 
 def with_reference(prompt: Mapping[str, Any]) -> Conversation:
     """Return a prompt with its reference as the last answer, the only one that counts."""
-    before = [
-        {**message, "weight": 0} if message["role"] == "assistant" else message
-        for message in prompt["messages"]
-    ]
-    # A perfect model gives this answer, whether training used it or not.
-    last = {key: value for key, value in prompt["reference"].items() if key != "weight"}
-    return {"messages": [*before, last], "tools": prompt["tools"]}
+    return answered(prompt["messages"], prompt["reference"], prompt["tools"])
+
+
+def with_rejected(prompt: Mapping[str, Any]) -> Conversation:
+    """Return a prompt with the answer that is not wanted, the only one that counts."""
+    return answered(prompt["messages"], prompt["rejected"], prompt["tools"])
 
 
 def text_of(prompt: Mapping[str, Any]) -> Mapping[str, Any]:

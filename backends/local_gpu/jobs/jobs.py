@@ -152,6 +152,8 @@ def _progress(run: RunDir) -> Progress | None:
         loss=reported.get("loss"),
         learning_rate=reported.get("learning_rate"),
         held_out_loss=measured.get("held_out_loss"),
+        reward_accuracy=reported.get("reward_accuracy"),
+        reward_margin=reported.get("reward_margin"),
         tokens_per_s=reported.get("tokens_per_s"),
         eta_s=reported.get("eta_s"),
     )

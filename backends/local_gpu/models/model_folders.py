@@ -216,3 +216,6 @@ def _card_rows(request: TrainRequest, facts: Mapping[str, Json]) -> Iterator[str
     for key in ("steps", "epochs", "trained_tokens", "train_loss", "held_out_loss_before"):
         yield f"| {key.replace('_', ' ')} | {facts[key]} |"
     yield f"| held out loss | {facts['held_out_loss']} |"
+    for key in ("held_out_reward_accuracy", "held_out_reward_margin"):
+        if key in facts:
+            yield f"| {key.replace('_', ' ')} | {facts[key]} |"

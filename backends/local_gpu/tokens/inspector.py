@@ -21,10 +21,12 @@ from backends.contract.jobs import BaseModel
 from backends.installation import install_command
 from backends.local_gpu.models.base_models import longest_context, model_folder, tokenizer_folder
 from backends.local_gpu.models.model_files import special_of
+from backends.local_gpu.tokens.answer_rows import conversations_of
 from backends.local_gpu.tokens.example_checks import check_conversation, check_text
 
 if TYPE_CHECKING:
     from backends.local_gpu.templates.chat_templates import Template
+    from backends.local_gpu.tokens.answer_tokens import Answers
     from backends.local_gpu.tokens.tokenizers import ExampleTokenizer
 
 VERSION: Final = 2
@@ -54,6 +56,8 @@ class LocalInspector:
     """True if the model is trained to think before it answers."""
     max_length: int | None = None
     """Of plain texts: most tokens that are read at once. None reads conversations."""
+    answers: bool = False
+    """True for preference pairs and marked answers."""
 
     @cached_property
     def identity(self) -> str:
@@ -66,6 +70,8 @@ class LocalInspector:
             parts.append(self.max_length)
         if self.thinking:
             parts.append("thinking")
+        if self.answers:
+            parts.append("answers")
         # Without the packages for rendering, fewer examples are refused.
         parts.append(self._templates is not None)
         if self.base_model.revision is not None:
@@ -95,17 +101,22 @@ class LocalInspector:
         """Return each example's number of tokens in training."""
         return self._reader.counts(examples)
 
+    def longest(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
+        """Return the tokens of the longer row of each pair; nothing where `count` tells them."""
+        return self._answers.longest(examples) if self.answers else []
+
     def check(self, example: Mapping[str, Json]) -> None:
         """Refuse what the trainer would refuse much later."""
-        if self.max_length is None:
-            check_conversation(example, self._control)
-            self._judge(example)
-        else:
+        if self.max_length is not None:
             check_text(example, self._control)
+            return
+        for conversation in conversations_of(example) if self.answers else (example,):
+            check_conversation(conversation, self._control)
+            self._judge(conversation)
 
     def all_pass(self, lines: bytes) -> bool:
         """Return True only if `check` accepts every line. False is always safe."""
-        if self.max_length is not None or not self._passes(lines):
+        if self.max_length is not None or self.answers or not self._passes(lines):
             return False
         may_be_there = any(
             first in lines and any(start in lines for start in starts)
@@ -140,19 +151,28 @@ class LocalInspector:
     def _context(self) -> int | None:
         return longest_context(self.base_model)
 
+    @property
+    def _reader(self) -> "ExampleTokenizer[Any]":
+        return self._answers if self.answers else self._opened
+
     @cached_property
-    def _reader(self) -> "ExampleTokenizer":
-        folder = tokenizer_folder(self.base_model)
-        reader: ExampleTokenizer = _import(
+    def _opened(self) -> "ExampleTokenizer[Any]":
+        reader: ExampleTokenizer[Any] = _import(
             "backends.local_gpu.tokens.tokenizers"
         ).open_example_tokenizer(
-            folder,
+            tokenizer_folder(self.base_model),
             self.chat_template,
             self.max_length,
             self._context,
             thinking=self.thinking,
         )
         return reader
+
+    @cached_property
+    def _answers(self) -> "Answers":
+        module = _import("backends.local_gpu.tokens.answer_tokens")
+        answers: Answers = module.Answers(chat=self._opened)
+        return answers
 
     def _judge(self, example: Mapping[str, Json]) -> None:
         """Check the example with the chat template, where it is available."""

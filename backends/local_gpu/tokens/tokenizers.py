@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Piece
@@ -10,17 +10,20 @@ from backends.local_gpu.templates.chat_templates import NEWEST
 from backends.local_gpu.tokens.chat_tokens import Encoded, load_chat
 from backends.local_gpu.tokens.text_tokens import load_documents
 
+OneT = TypeVar("OneT")
+"""One encoded example."""
 
-class ExampleTokenizer(Protocol):
+
+class ExampleTokenizer(Protocol[OneT]):
     """Turns examples into tokens."""
 
     def counts(self, examples: Sequence[Mapping[str, Any]]) -> list[int]:
         """Return each example's number of tokens in training."""
 
-    def encode(self, examples: Iterable[Mapping[str, Any]]) -> Iterator[Encoded | BackendError]:
+    def encode(self, examples: Iterable[Mapping[str, Any]]) -> Iterator[OneT | BackendError]:
         """Yield each example's tokens, or the error for an example that cannot be used."""
 
-    def blocks(self, one: Encoded) -> Sequence[Encoded]:
+    def blocks(self, one: OneT) -> Sequence[Encoded]:
         """Return an example in the blocks that the model reads separately."""
 
     def show(self, example: Mapping[str, Any]) -> list[Piece]:
@@ -35,7 +38,7 @@ def open_example_tokenizer(
     *,
     thinking: bool = False,
     recipe: int = NEWEST,
-) -> ExampleTokenizer:
+) -> ExampleTokenizer[Any]:
     """Open what turns a model's examples into tokens.
 
     Args:

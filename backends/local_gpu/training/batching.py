@@ -41,9 +41,25 @@ class Batches:
     """
 
     def __init__(
-        self, lengths: npt.NDArray[np.int64], size: int, accumulation: int, seed: int
+        self,
+        lengths: npt.NDArray[np.int64],
+        size: int,
+        accumulation: int,
+        seed: int,
+        *,
+        regroups: bool = True,
     ) -> None:
+        """Prepare the batches.
+
+        Args:
+            lengths: Tokens of each example.
+            size: Examples per batch.
+            accumulation: Batches per optimiser step.
+            seed: Seed of the fine-tune.
+            regroups: False to keep batches, and change only the order of the steps.
+        """
         self.epoch = 0
+        self._regroups = regroups
         self._lengths = lengths
         self._size = size
         self._accumulation = accumulation
@@ -53,9 +69,11 @@ class Batches:
         return (len(self._lengths) + self._size - 1) // self._size
 
     def __iter__(self) -> Iterator[list[int]]:
-        for step in epoch_batches(
-            self._lengths, self._size * self._accumulation, self._seed, self.epoch
-        ):
+        whole, epoch = self._size * self._accumulation, self.epoch
+        steps = epoch_batches(self._lengths, whole, self._seed, epoch if self._regroups else 0)
+        if epoch and not self._regroups:
+            steps = reordered(steps, whole, self._seed, epoch)
+        for step in steps:
             for start in range(0, len(step), self._size):
                 yield step[start : start + self._size]
 
@@ -87,6 +105,13 @@ def epoch_batches(
         first = max(range(len(steps)), key=lambda place: int(lengths[steps[place]].max()))
         steps[0], steps[first] = steps[first], steps[0]
     return steps + rest
+
+
+def reordered(steps: list[list[int]], step_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Return the steps of the first epoch in the order of another; an incomplete one stays last."""
+    whole = [step for step in steps if len(step) == step_size]
+    np.random.default_rng([seed, epoch]).shuffle(whole)
+    return [*whole, *(step for step in steps if len(step) != step_size)]
 
 
 def by_length(lengths: npt.NDArray[np.int64], size: int) -> list[list[int]]:

@@ -18,6 +18,7 @@ class TrainingState:
     Attributes:
         loss_sum: Sum of all steps' mean losses.
         held_out: Mean held-out loss before training and after every epoch.
+        observed: What was observed on held-out examples after every epoch, besides the loss.
         seconds: Time spent training, without interruptions.
         measuring: Part of `seconds` spent measuring held-out examples.
     """
@@ -26,6 +27,7 @@ class TrainingState:
     attempt: int
     loss_sum: float = 0.0
     held_out: list[float] = field(default_factory=list)
+    observed: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     measuring: float = 0.0
 

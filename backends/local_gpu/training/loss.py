@@ -5,6 +5,7 @@ layer needs most of the memory and, in small models, most of the time.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
@@ -82,6 +83,24 @@ def labelled_loss(model: PreTrainedModel, *, head_learns: bool = True) -> Labell
         same = torch.allclose(short.float(), whole.float(), rtol=near, atol=near)
     model.train(training)
     return LabelledLoss(logits=short_way if same else whole_way)
+
+
+def computing(where: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
+    """Return the context that computes in a precision, whatever that of the weights is."""
+    precision: AbstractContextManager[None] = torch.autocast(
+        where.type, dtype=dtype, enabled=dtype != torch.float32
+    )
+    return precision
+
+
+def labels_in(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return the number of labelled tokens of a batch: those that `total` sums over."""
+    return _targets(batch)[1].sum()
+
+
+def labels_by_row(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return the number of labelled tokens of each example of a batch: (batch,)."""
+    return _targets(batch)[1].sum(dim=1)
 
 
 def _targets(batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

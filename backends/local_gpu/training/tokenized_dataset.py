@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from backends.contract.errors import BackendError
 from backends.local_gpu.tokens.chat_tokens import Encoded
-from backends.local_gpu.tokens.tokenizers import ExampleTokenizer
+from backends.local_gpu.tokens.tokenizers import ExampleTokenizer, OneT
 
 IGNORED: Final = -100
 """Label of tokens that are not learned; torch's loss functions leave it out."""
@@ -55,7 +55,7 @@ class Tokens:
 
 
 def encode_file(
-    reader: ExampleTokenizer, path: Path, origins: Path | None, longest: int | None
+    reader: ExampleTokenizer[OneT], path: Path, origins: Path | None, longest: int | None
 ) -> Tokens:
     """Encode a canonical JSONL file.
 

@@ -7,7 +7,6 @@ Reads `request.json` and the data; writes checkpoints, progress, the model's fol
 
 import json
 import os
-import resource
 import shutil
 import signal
 import sys
@@ -15,49 +14,55 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
 import torch
-from peft import PeftModel
-from transformers import PreTrainedModel, TrainingArguments, set_seed
+from transformers import PreTrainedModel, set_seed
 
-from backends.atomic_files import append_line, publish_dir, write_atomic
+from backends.atomic_files import append_line
 from backends.contract.errors import BackendError
-from backends.contract.inspector import Json
 from backends.contract.jobs import TrainRequest
+from backends.contract.methods import METHODS
 from backends.local_gpu.jobs.run_dir import RunDir, read_request, write_end
 from backends.local_gpu.jobs.speeds import remember
 from backends.local_gpu.jobs.worker_record import HEARTBEAT_S, read_worker, write_worker
-from backends.local_gpu.json_files import json_bytes, read_json
-from backends.local_gpu.models.adapters import PREFIX, add_adapter, save_adapter, start_values
+from backends.local_gpu.json_files import read_json
+from backends.local_gpu.models.adapters import add_adapter
 from backends.local_gpu.models.base_models import verify_unchanged
-from backends.local_gpu.models.language_part import decoder_name
-from backends.local_gpu.models.model_files import weights_digest
 from backends.local_gpu.models.model_folders import (
     base_folder,
     complete_folder,
     device,
     load_model,
-    model_card,
     precision,
-    save_model,
     whole_size,
 )
+from backends.local_gpu.tokens.answer_tokens import Answers
 from backends.local_gpu.tokens.chat_tokens import Chat
 from backends.local_gpu.tokens.tokenizers import open_example_tokenizer
+from backends.local_gpu.training.arguments import training_arguments
 from backends.local_gpu.training.checkpoints import TrainingState, newest_checkpoint
 from backends.local_gpu.training.disk_space import require_room
-from backends.local_gpu.training.loss import labelled_loss
+from backends.local_gpu.training.finished_model import facts_of, write_model, write_success
+from backends.local_gpu.training.learned import check_adapter, check_learned, sums
+from backends.local_gpu.training.loss import computing, labelled_loss
+from backends.local_gpu.training.objectives.choose import (
+    EncodedSplit,
+    Job,
+    objective_of,
+    switch_dropout_off,
+)
+from backends.local_gpu.training.objectives.objective import Objective
+from backends.local_gpu.training.objectives.reference import Reference
+from backends.local_gpu.training.reporter import Reporter
 from backends.local_gpu.training.tokenized_dataset import encode_file
-from backends.local_gpu.training.trainer import LabelledTrainer, Reporter, Splits
+from backends.local_gpu.training.trainer import LabelledTrainer
 
-PACKAGES: Final = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
-"""Packages whose versions are recorded with a model."""
 STOPPED: Final = 143
 """Exit status after SIGTERM, as in shells."""
 
@@ -122,7 +127,7 @@ def train(run: RunDir, stop: Stop) -> bool:
     """
     if run.model.exists():
         # The last start died after publishing the model, before it wrote the result.
-        _write_success(run, read_json(run.model / "metrics.json") or {})
+        write_success(run, read_json(run.model / "metrics.json") or {})
         return True
     request = read_request(run)
     settings: Mapping[str, Any] = request.hyperparameters
@@ -137,31 +142,18 @@ def train(run: RunDir, stop: Stop) -> bool:
     adapter = settings["finetuning_type"] == "lora"
     # A frozen base may have the computation's precision; trained weights need float32.
     model = load_model(base, dtype if adapter else torch.float32, where)
-    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    reader = open_example_tokenizer(
-        base,
-        settings.get("chat_template"),
-        settings.get("max_length"),
-        longest,
-        thinking=settings.get("thinking") == "on",
-        recipe=int(settings["recipe"]),
-    )
-    chat = reader if isinstance(reader, Chat) else None
-    splits = Splits(
-        train=encode_file(reader, run.train, run.origins, longest),
-        held_out=encode_file(reader, run.held_out, None, longest),
-    )
-    if len(splits.train) == 0:
-        raise BackendError("there is nothing to train on: the training set is empty")
-    loss = labelled_loss(model, head_learns=settings["recipe"] > 1)
+    chat, job = _job(run, request, model)
+    if METHODS[request.method].is_of_preferences:
+        switch_dropout_off(model)
     set_seed(request.seed)
     trained = add_adapter(model, settings) if adapter else model
-    before = _sums(trained)
+    before = sums(trained)
 
     resumed = newest_checkpoint(run.checkpoints, request.fingerprint, request.attempt)
     history = resumed[1] if resumed else TrainingState(request.fingerprint, request.attempt)
+    objective = _objective(run, job, trained, history, partial(computing, where, dtype))
     trainer = LabelledTrainer(
-        trained, _arguments(run, settings, request.seed, where), splits, loss, history, dtype
+        trained, training_arguments(run, settings, request.seed, where), objective, history, dtype
     )
     trainer.notify = partial(note, run)
     if not adapter:
@@ -183,14 +175,68 @@ def train(run: RunDir, stop: Stop) -> bool:
             else "stopped; continues from its checkpoint when submitted",
         )
         return False
-    _check_learned(before, _sums(trained))
-    _check_adapter(trained, settings["recipe"])
-    facts = _facts(trainer, where, dtype)
-    _write_model(
+    check_learned(before, sums(trained))
+    check_adapter(trained, settings["recipe"])
+    facts = facts_of(trainer, where, dtype)
+    write_model(
         run, request, trained, facts, lambda to, texts: complete_folder(to, chat, base, texts)
     )
-    remember(state, request, facts, len(splits.train))
+    remember(state, request, facts, len(objective.train))
     return True
+
+
+def _job(run: RunDir, request: TrainRequest, model: PreTrainedModel) -> tuple[Chat | None, Job]:
+    """Return the examples of a run as tokens, and the template of its conversations."""
+    settings: Mapping[str, Any] = request.hyperparameters
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    reader = open_example_tokenizer(
+        base_folder(request.base_model),
+        settings.get("chat_template"),
+        settings.get("max_length"),
+        longest,
+        thinking=settings.get("thinking") == "on",
+        recipe=int(settings["recipe"]),
+    )
+    chat = reader if isinstance(reader, Chat) else None
+    if chat is not None and METHODS[request.method].is_of_preferences:
+        reader = Answers(chat=chat)
+    train_set = encode_file(reader, run.train, run.origins, longest)
+    held_out = encode_file(reader, run.held_out, None, longest)
+    if len(train_set) == 0:
+        raise BackendError("there is nothing to train on: the training set is empty")
+    return chat, Job(
+        method=request.method,
+        settings=settings,
+        seed=request.seed,
+        loss=labelled_loss(model, head_learns=settings["recipe"] > 1),
+        train=EncodedSplit(rows=train_set, path=run.train),
+        held_out=EncodedSplit(rows=held_out, path=run.held_out),
+        longest=longest,
+    )
+
+
+def _objective(
+    run: RunDir,
+    job: Job,
+    trained: torch.nn.Module,
+    history: TrainingState,
+    precision: Callable[[], AbstractContextManager[None]],
+) -> Objective:
+    """Return the objective of a job; measuring the base model for it counts as time of the run."""
+    began = time.monotonic()
+    reference = Reference(
+        model=trained,
+        loss=job.loss,
+        precision=precision,
+        size=job.settings["per_device_train_batch_size"],
+        folder=run.checkpoints,
+        note=partial(note, run),
+    )
+    objective = objective_of(job, reference)
+    if METHODS[job.method].is_of_preferences:
+        history.seconds += time.monotonic() - began
+        history.measuring += time.monotonic() - began
+    return objective
 
 
 def _limit_s(request: TrainRequest) -> float | None:
@@ -211,163 +257,6 @@ def _used_up(request: TrainRequest, trainer: LabelledTrainer, run: RunDir) -> Ba
 def note(run: RunDir, message: str) -> None:
     """Add a line for people to a run's events."""
     append_line(run.progress, json.dumps({"time_s": time.time(), "message": message}).encode())
-
-
-def packages() -> dict[str, str]:
-    """Return the versions of the training packages."""
-    return {name: version(name) for name in PACKAGES}
-
-
-def _arguments(
-    run: RunDir, settings: Mapping[str, Any], seed: int, where: torch.device
-) -> TrainingArguments:
-    names = (
-        "num_train_epochs",
-        "learning_rate",
-        "per_device_train_batch_size",
-        "gradient_accumulation_steps",
-        "lr_scheduler_type",
-        "warmup_steps",
-        "weight_decay",
-        "max_grad_norm",
-    )
-    return TrainingArguments(
-        # Checkpoints are written here, and moved to the parent folder when they are complete.
-        output_dir=str(run.checkpoints / "partial"),
-        use_cpu=where.type == "cpu",
-        seed=seed,
-        save_strategy="no",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        report_to="none",
-        disable_tqdm=True,
-        log_level="warning",
-        remove_unused_columns=False,
-        **{name: settings[name] for name in names},
-    )
-
-
-def _sums(model: torch.nn.Module) -> dict[str, float]:
-    """Return one number for each trained tensor; of an adapter, the half that starts as zero."""
-    learning = (
-        start_values(model)
-        if isinstance(model, PeftModel)
-        else (pair for pair in model.named_parameters() if pair[1].requires_grad)
-    )
-    return {name: float(weights.detach().sum(dtype=torch.float64)) for name, weights in learning}
-
-
-def _check_learned(before: Mapping[str, float], after: Mapping[str, float]) -> None:
-    if not all(abs(value) < float("inf") for value in after.values()):
-        raise BackendError("the trained weights are not finite", "Lower `learning_rate`.")
-    if before == after:
-        raise BackendError(
-            "nothing was learned: all trained weights are unchanged",
-            "Raise `learning_rate`, or train for more steps.",
-        )
-
-
-def _check_adapter(trained: torch.nn.Module, recipe: int) -> None:
-    """Require that every layer of an adapter has learned: an idle layer should not be in it.
-
-    By recipe 1, the output layer and layers outside the language part never learn.
-    """
-    if not isinstance(trained, PeftModel):
-        return
-    idle = [name for name, weights in start_values(trained) if not bool(weights.any())]
-    if recipe == 1:
-        inside = PREFIX + decoder_name(trained.get_base_model())
-        idle = [name for name in idle if name.startswith(f"{inside}.")]
-    if idle:
-        first, *others = (name.partition(".lora_")[0].removeprefix(PREFIX) for name in idle)
-        more = f" and on {len(others)} more layers" if others else ""
-        raise BackendError(
-            f"the adapter on {first}{more} has learned nothing",
-            "Name the layers that texts go through in `target_modules`, or write all-linear.",
-        )
-
-
-def _facts(trainer: LabelledTrainer, where: torch.device, dtype: torch.dtype) -> dict[str, Json]:
-    history, steps = trainer.history, trainer.state.global_step
-    epochs = trainer.state.num_train_epochs
-    tokens = int(trainer.splits.train.lengths.sum()) * epochs
-    seconds = history.seconds
-    if where.type == "cuda":
-        peak = torch.cuda.max_memory_allocated() / 1e6
-    else:
-        # Linux counts in KiB, macOS in bytes.
-        unit = 1 if sys.platform == "darwin" else 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-    return {
-        "trained_tokens": tokens,
-        "trained_labels": trainer.splits.train.labels * epochs,
-        "steps": steps,
-        "epochs": epochs,
-        "train_loss": history.loss_sum / steps,
-        "held_out_loss_before": history.held_out[0] if history.held_out else None,
-        "held_out_loss": history.held_out[-1] if history.held_out else None,
-        "held_out_loss_by_epoch": list(history.held_out[1:]),
-        "seconds": round(seconds, 3),
-        "tokens_per_s": round(tokens / (seconds - history.measuring), 1),
-        "peak_memory_mb": round(peak),
-        "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu",
-        "dtype": str(dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "packages": packages(),
-    }
-
-
-def _write_model(
-    run: RunDir,
-    request: TrainRequest,
-    trained: PreTrainedModel | PeftModel,
-    facts: dict[str, Json],
-    complete: Callable[[Path, Mapping[str, str]], None],
-) -> None:
-    partial = run.path / "model.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    base = base_folder(request.base_model)
-    if isinstance(trained, PeftModel):
-        save_adapter(trained, partial, request.base_model, base)
-    else:
-        save_model(trained, partial, base, int(str(request.hyperparameters["recipe"])))
-    facts["weights_digest"] = weights_digest(partial)
-    provenance: dict[str, Json] = {
-        "name": request.name,
-        "fingerprint": request.fingerprint,
-        "attempt": request.attempt,
-        "base_model": {
-            "reference": request.base_model.reference,
-            "revision": request.base_model.revision,
-            "identity": request.base_model.identity,
-        },
-        "method": request.method,
-        "hyperparameters": dict(request.hyperparameters),
-        "seed": request.seed,
-        **{key: facts[key] for key in ("packages", "threads", "device", "dtype")},
-    }
-    adapter = isinstance(trained, PeftModel)
-    texts = {
-        "README.md": model_card(request, facts, adapter=adapter),
-        "provenance.json": json_bytes(provenance).decode(),
-        "metrics.json": json_bytes(facts).decode(),
-    }
-    complete(partial, texts)
-    # From here on there is a model: a request to stop comes too late.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    publish_dir(partial, run.model)
-    _write_success(run, facts)
-
-
-def _write_success(run: RunDir, facts: Mapping[str, Json]) -> None:
-    # The model is there; the result comes last.
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
-    ended: dict[str, Json] = {
-        "state": "succeeded",
-        "facts": dict(facts),
-        "finished_s": time.time(),
-    }
-    write_atomic(run.result, json_bytes(ended))
 
 
 def _explain(error: Exception) -> tuple[str, str]:

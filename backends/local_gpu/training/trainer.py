@@ -1,19 +1,17 @@
-"""The training loop: transformers' Trainer with our loss, order, checkpoints and progress.
+"""The training loop: transformers' Trainer with our objectives, order and checkpoints.
 
-It differs from transformers' own in four points. The order of batches follows from the seed. Only
-labelled positions reach the output layer, and the mean is over the labelled tokens of the whole
-optimiser step. A checkpoint gets its name only when it is complete. A loss that is not finite ends
-the run.
+It differs from transformers' own in four points. The order of batches follows from the seed. The
+objective gives the loss, and its mean is over the items of the whole optimiser step. A checkpoint
+gets its name only when it is complete. A loss that is not finite ends the run.
 """
 
-import json
 import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -24,17 +22,13 @@ from torch.utils.data import DataLoader
 from transformers import (
     PrinterCallback,
     Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
     TrainingArguments,
 )
 
 from backends.atomic_files import publish_dir
 from backends.contract.errors import BackendError
-from backends.contract.inspector import Json
 from backends.local_gpu.json_files import json_bytes
-from backends.local_gpu.training.batching import Batches, Examples, by_length, collate
+from backends.local_gpu.training.batching import Batches, Examples, by_length
 from backends.local_gpu.training.checkpoints import STATE, TrainingState, checkpoints
 from backends.local_gpu.training.disk_space import (
     checkpoint_size,
@@ -43,52 +37,41 @@ from backends.local_gpu.training.disk_space import (
     is_about_room,
     trained_size,
 )
-from backends.local_gpu.training.loss import LabelledLoss
+from backends.local_gpu.training.loss import computing
+from backends.local_gpu.training.objectives.objective import Batch, Objective
 from backends.local_gpu.training.pace import Pace
-from backends.local_gpu.training.tokenized_dataset import Tokens
 
 CHECKPOINT_SECONDS: Final = "FTCTL_CHECKPOINT_SECONDS"
 """Environment variable: seconds between checkpoints within an epoch."""
 _SMALL: Final = 256 * 2**20
 """Largest size in bytes at which the checkpoint before the newest is kept too."""
-_REPORT_S: Final = 0.2
-"""Seconds after which the next step writes a line of progress."""
-_REPORTS: Final = 200
-"""Steps that write a line of progress in any case, evenly spaced: the curve of a fast training."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Splits:
-    """The examples to train on, and the examples to measure."""
-
-    train: Tokens
-    held_out: Tokens
 
 
 class LabelledTrainer(Trainer):  # type: ignore[misc]
-    """A Trainer for token arrays. See the module's docstring."""
+    """A Trainer of an objective. See the module's docstring."""
 
     def __init__(
         self,
         model: torch.nn.Module,
         args: TrainingArguments,
-        splits: Splits,
-        loss: LabelledLoss,
+        objective: Objective,
         history: TrainingState,
         dtype: torch.dtype,
     ) -> None:
-        super().__init__(model=model, args=args, train_dataset=Examples(len(splits.train)))
-        self.splits = splits
-        self.loss = loss
+        super().__init__(model=model, args=args, train_dataset=Examples(len(objective.train)))
+        self.objective = objective
         self.history = history
         self.dtype = dtype
         self.batches = Batches(
-            splits.train.lengths,
+            objective.train.lengths,
             args.per_device_train_batch_size,
             args.gradient_accumulation_steps,
             args.seed,
+            regroups=objective.regroups,
         )
-        # Our loss always divides by the labelled tokens of the whole optimiser step.
+        self.observed: torch.Tensor | None = None
+        """Sums of what the batches since `take_observed` observed."""
+        # The loss always divides by the items of the whole optimiser step.
         self.model_accepts_loss_kwargs = True
         self._loss_shifts_labels = True
         self.remove_callback(PrinterCallback)
@@ -109,7 +92,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         return DataLoader(
             self.train_dataset,
             batch_sampler=self.batches,
-            collate_fn=lambda places: collate(self.splits.train, places),
+            collate_fn=self.objective.train.collate,
             # A generator of its own: starting an epoch must not draw from the model's random state.
             generator=torch.Generator(),
             pin_memory=self.args.device.type == "cuda",
@@ -122,35 +105,55 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,  # noqa: FBT001, FBT002 - the Trainer's signature
         num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return the summed loss over the labelled tokens of the whole optimiser step."""
+        """Return a batch's part of the mean loss of the whole optimiser step."""
         del model, return_outputs
-        return self.loss.total(inputs) / num_items_in_batch
+        outcome = self.objective.outcome(inputs)
+        self.observed = _sum(self.observed, outcome.observed)
+        return outcome.total / num_items_in_batch
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
+    ) -> tuple[list[Batch], torch.Tensor]:
+        """Return the batches of an optimiser step, and the number of items that they have."""
+        batches = list(islice(epoch_iterator, num_batches))
+        items = torch.zeros((), dtype=torch.int64)
+        for batch in batches:
+            items += self.objective.items(batch)
+        items = items.to(device)
+        if self.args.world_size > 1:
+            items = self.accelerator.gather(items).sum()
+        return batches, items
+
+    def take_observed(self) -> dict[str, float]:
+        """Return what was observed since the last call, by name."""
+        observed, self.observed = self.observed, None
+        return {} if observed is None else self.objective.named(observed)
 
     def compute_loss_context_manager(self) -> AbstractContextManager[None]:
         """Compute in the chosen precision while trained weights stay float32."""
-        precision: AbstractContextManager[None] = torch.autocast(
-            self.args.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32
-        )
-        return precision
+        return computing(self.args.device, self.dtype)
 
     def floating_point_ops(self, inputs: Mapping[str, torch.Tensor]) -> int:
         """Count nothing: a walk over all parameters at every step costs more than it is worth."""
         del inputs
         return 0
 
-    def measure(self) -> float | None:
-        """Return the mean held-out loss per labelled token, in nats; None without examples."""
-        tokens = self.splits.held_out
-        if len(tokens) == 0:
+    def measure(self) -> tuple[float, dict[str, float]] | None:
+        """Return the mean held-out loss, and what else is observed; None without examples."""
+        examples = self.objective.held_out
+        if len(examples) == 0:
             return None
         self.model.eval()
-        total = 0.0
+        total, items, observed = 0.0, 0, None
         with torch.no_grad(), self.compute_loss_context_manager():
-            for places in by_length(tokens.lengths, self.args.per_device_train_batch_size):
-                batch = self._prepare_inputs(collate(tokens, places))
-                total += float(self.loss.total(batch))
+            for places in by_length(examples.lengths, self.args.per_device_train_batch_size):
+                batch = self._prepare_inputs(examples.collate(places))
+                outcome = self.objective.outcome(batch)
+                total += float(outcome.total)
+                items += int(self.objective.items(batch))
+                observed = _sum(observed, outcome.observed)
         self.model.train()
-        return total / tokens.labels
+        return total / items, {} if observed is None else self.objective.named(observed)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add every step's loss; a loss that is not finite ends the run before it is saved."""
@@ -221,142 +224,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
             )
 
 
-class Reporter(TrainerCallback):  # type: ignore[misc]
-    """Writes progress, requests checkpoints, measures after epochs, stops on request.
-
-    Attributes:
-        stopping: Set by another part of the program to stop after the current step.
-        cancelled: True if the training stops for good, without a checkpoint.
-        used_up: True if the training stopped because it used all its time.
-    """
-
-    def __init__(
-        self, trainer: LabelledTrainer, progress: Path, max_seconds: float | None = None
-    ) -> None:
-        self.stopping = False
-        self.cancelled = False
-        self.used_up = False
-        self._trainer = trainer
-        self._progress = progress
-        self._max_seconds = math.inf if max_seconds is None else max_seconds
-        self._started = self._reported = time.monotonic()
-        self._before = trainer.history.seconds
-        self._mean_tokens = float(trainer.splits.train.lengths.sum()) / len(trainer.batches)
-        self._first_step = 0
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
-        """Measure the untrained model, unless an earlier start has."""
-        del args, control
-        self._first_step = state.global_step
-        pace = self._trainer.pace
-        # Earlier work, such as reading a checkpoint, does not count as a step's time.
-        pace.started = pace.saved = time.monotonic()
-        if not self._trainer.history.held_out:
-            self._measure(state)
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
-        """Choose the order of the epoch that begins."""
-        del args, control
-        self._trainer.batches.epoch = state.global_step // self._steps_per_epoch(state)
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
-        """Save when due; stop on request or when the budget is used up."""
-        del args
-        self.used_up = self._seconds() >= self._max_seconds and state.global_step < state.max_steps
-        if self.stopping or self.used_up:
-            control.should_training_stop = True
-        if state.global_step % self._steps_per_epoch(state) == 0:
-            return  # the epoch's end measures first and saves then
-        self._save_if_due(control, epoch_ends=False)
-
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
-        """Measure after every epoch, and save if a checkpoint is due."""
-        del args
-        if self.cancelled or state.global_step % self._steps_per_epoch(state):
-            return
-        self._measure(state)
-        self._save_if_due(control, epoch_ends=True)
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
-        """Record the time spent, even if no checkpoint was written at the end."""
-        del args, state, control
-        self._trainer.history.seconds = self._seconds()
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: Mapping[str, float],
-        **_: object,
-    ) -> None:
-        """Write a line of progress."""
-        del args, control
-        now = time.monotonic()
-        every = max(1, state.max_steps // _REPORTS)
-        step = state.global_step
-        is_due = step in {1, state.max_steps} or step % every == 0
-        if "loss" not in logs or not (is_due or now - self._reported >= _REPORT_S):
-            return
-        self._reported = now
-        steps, pace = state.global_step - self._first_step, self._trainer.pace
-        more = state.max_steps - state.global_step
-        # Measurements are made before the first step, and after every epoch.
-        unmeasured = state.num_train_epochs + 1 - len(self._trainer.history.held_out)
-        self._write(
-            state,
-            {
-                "loss": logs["loss"],
-                "learning_rate": logs["learning_rate"],
-                "tokens_per_s": self._tokens_per_step() / max(pace.per_step(now, steps), 1e-9),
-                "eta_s": pace.left(now, steps, more, unmeasured),
-            },
-        )
-
-    def _measure(self, state: TrainerState) -> None:
-        began = time.monotonic()
-        loss = self._trainer.measure()
-        if loss is None:
-            return
-        ended = time.monotonic()
-        self._trainer.pace.note_measuring(began, ended)
-        self._trainer.history.measuring += ended - began
-        self._trainer.history.held_out.append(loss)
-        self._write(state, {"held_out_loss": loss})
-
-    def _save_if_due(self, control: TrainerControl, *, epoch_ends: bool) -> None:
-        due = self._trainer.pace.is_due(time.monotonic(), epoch_ends=epoch_ends)
-        if (due or self.stopping) and not (self.cancelled or self.used_up):
-            self._trainer.history.seconds = self._seconds()
-            control.should_save = True
-
-    def _seconds(self) -> float:
-        return self._before + time.monotonic() - self._started
-
-    def _write(self, state: TrainerState, values: Mapping[str, Json]) -> None:
-        line = {
-            "time_s": time.time(),
-            "step": state.global_step,
-            "total_steps": state.max_steps,
-            "epoch": round(state.global_step / self._steps_per_epoch(state), 4),
-            **values,
-        }
-        # Not durable on purpose: waiting for the disk several times a second costs training time.
-        with self._progress.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-    def _steps_per_epoch(self, state: TrainerState) -> int:
-        return int(state.max_steps // state.num_train_epochs)
-
-    def _tokens_per_step(self) -> float:
-        return self._mean_tokens * float(self._trainer.args.gradient_accumulation_steps)
+def _sum(one: torch.Tensor | None, other: torch.Tensor | None) -> torch.Tensor | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one + other

@@ -160,8 +160,8 @@ _ADAPTER: Final[Mapping[str, Key]] = {
     "peft_use_rslora": Becomes(name="use_rslora", read=flag, default=False),
 }
 _REMEDY: Final = (
-    "local-gpu trains `supervised` and `continued-pretraining`; a server may offer more: "
-    "`ftctl help servers`."
+    "Write the spec yourself for `dpo` and `kto` (`ftctl help training`); a server may offer "
+    "more: `ftctl help servers`."
 )
 
 
@@ -249,7 +249,7 @@ def _refuse_methods(account: Account) -> None:
         value = account.given.get(key)
         if value not in (None, False, ""):
             said = shown(value) if key == "rl" else "true"
-            account.refuse(key, f"{said}: local-gpu does not train this way", _REMEDY)
+            account.refuse(key, f"{said}: is not translated from configurations", _REMEDY)
     if account.has("streaming") and account.flag("streaming"):
         account.refuse(
             "streaming",

@@ -197,9 +197,9 @@ def _refuse_methods(account: Account) -> None:
     else:
         account.refuse(
             "stage",
-            f"{shown(stage)}: local-gpu does not train this way",
-            "local-gpu trains `supervised` and `continued-pretraining`; a server may offer more: "
-            "`ftctl help servers`.",
+            f"{shown(stage)}: is not translated from configurations",
+            "Write the spec yourself for `dpo` and `kto` (`ftctl help training`); a server may offer "
+            "more: `ftctl help servers`.",
         )
     if account.has("streaming") and account.flag("streaming"):
         account.refuse(

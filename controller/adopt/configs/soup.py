@@ -225,9 +225,9 @@ def _read_method(account: Account) -> str:
     if task not in _TASKS:
         account.refuse(
             "task",
-            f"{shown(task)}: local-gpu does not train this way",
-            "local-gpu trains `supervised` and `continued-pretraining`; a server may offer more: "
-            "`ftctl help servers`.",
+            f"{shown(task)}: is not translated from configurations",
+            "Write the spec yourself for `dpo` and `kto` (`ftctl help training`); a server may offer "
+            "more: `ftctl help servers`.",
         )
     else:
         account.translated("task", f"method: {_TASKS[task]}")

@@ -185,8 +185,8 @@ def _refuse_methods(account: Account) -> None:
         if account.has(key):
             account.refuse(
                 key,
-                f"is a key of `trl {method}`: local-gpu does not train this way",
-                "local-gpu trains `supervised` and `continued-pretraining`; a server may offer "
+                f"is a key of `trl {method}`: is not translated from configurations",
+                "Write the spec yourself for `dpo` and `kto` (`ftctl help training`); a server may offer "
                 "more: `ftctl help servers`.",
             )
     for key in ("dataset_streaming", "streaming"):

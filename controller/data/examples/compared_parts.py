@@ -37,7 +37,9 @@ def rest_of(example: Example, recipe: int = NEWEST) -> bytes:
         for number, message in enumerate(_messages(example))
         if (rest := _rest(message))
     ]
+    marked: list[Json] = [] if example.label is None else [example.label]
     beside: dict[str, Json] = {"graded": example.graded, "options": example.options}
+    beside["label"] = marked
     beside |= {"messages": messages, "tools": example.tools}
     given = {key: value for key, value in beside.items() if value}
     return canonical_json(given) if given else b""

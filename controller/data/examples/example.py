@@ -12,7 +12,7 @@ from json.encoder import encode_basestring
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from backends.contract.inspector import Json
-from backends.contract.methods import PREFERENCE, TEXT, form_of
+from backends.contract.methods import MARKED, PREFERENCE, TEXT, form_of
 from controller.canonical import canonical_json, written_json
 from controller.data.recipes import FIRST, NEWEST
 
@@ -29,10 +29,11 @@ PROSE: Final = ("reasoning_content", "reasoning", "thinking", "refusal")
 
 
 class Example(NamedTuple):
-    """One training conversation, preference pair or text. A tuple, because millions are made."""
+    """One conversation, preference pair, marked answer or text. A tuple: millions are made."""
 
     messages: list[Message]
-    """For a preference pair: the conversation with the preferred answer. Empty for a text."""
+    """Of a preference pair and a marked answer: with that answer, the preferred one. Empty for a
+    text."""
     tools: list[Json] | None = None
     rejected: Message | None = None
     """The answer of a preference pair that is not preferred."""
@@ -44,11 +45,18 @@ class Example(NamedTuple):
     """Keys of `OPTIONS` with their values."""
     unread: tuple[str, ...] = ()
     """Keys of its row that are not read: `id`, `input.metadata`."""
+    label: bool | None = None
+    """For `kto`: True if the answer is good, False if it is bad."""
 
     @property
     def is_plain(self) -> bool:
         """True for a conversation and nothing else."""
-        return self.rejected is None and self.graded is None and self.text is None
+        return (
+            self.rejected is None
+            and self.graded is None
+            and self.text is None
+            and self.label is None
+        )
 
     def as_json(self) -> dict[str, Json]:
         """Return the example in the protocol's form, as in a canonical line."""
@@ -57,9 +65,11 @@ class Example(NamedTuple):
         source: dict[str, Json] = {"messages": self.messages, **(self.options or {})}
         if self.tools is not None:
             source["tools"] = self.tools
-        if self.rejected is None:
+        if self.rejected is None and self.label is None:
             return {**(self.graded or {}), **source}
         source["messages"] = self.messages[:-1]
+        if self.rejected is None:
+            return {"input": source, "output": [self.messages[-1]], "label": self.label}
         return {
             "input": source,
             "preferred_output": [self.messages[-1]],
@@ -99,14 +109,15 @@ def parse(line: bytes) -> Example:
     form = form_of(value)
     if form is TEXT:
         return Example([], text=value["text"])
-    if form is PREFERENCE:
+    if form is PREFERENCE or form is MARKED:
         asked = value["input"]
-        messages = [*asked["messages"], *value["preferred_output"]]
+        answer = value["output" if form is MARKED else "preferred_output"]
         return Example(
-            messages,
+            [*asked["messages"], *answer],
             asked.get("tools"),
-            rejected=value["non_preferred_output"][0],
+            rejected=None if form is MARKED else value["non_preferred_output"][0],
             options={key: asked[key] for key in sorted(OPTIONS & asked.keys())} or None,
+            label=value["label"] if form is MARKED else None,
         )
     rest = {key: item for key, item in value.items() if key not in {"messages", "tools"}}
     answered = bool(value["messages"]) and value["messages"][-1]["role"] == "assistant"
@@ -161,14 +172,18 @@ def _whole_line(example: Example, messages: list[str]) -> str:
     beside = {key: _written(value) for key, value in (example.options or {}).items()}
     if example.tools is not None:
         beside["tools"] = _written(example.tools)
-    if example.rejected is None:
+    if example.rejected is None and example.label is None:
         graded = {key: _written(value) for key, value in (example.graded or {}).items()}
         return _object({**graded, **beside, "messages": f"[{','.join(messages)}]"})
-    *asked, preferred = messages
+    *asked, answer = messages
+    source = _object({**beside, "messages": f"[{','.join(asked)}]"})
+    if example.rejected is None:
+        label = _written(example.label)
+        return _object({"input": source, "output": f"[{answer}]", "label": label})
     return _object(
         {
-            "input": _object({**beside, "messages": f"[{','.join(asked)}]"}),
-            "preferred_output": f"[{preferred}]",
+            "input": source,
+            "preferred_output": f"[{answer}]",
             "non_preferred_output": f"[{canonical_message(example.rejected)}]",
         }
     )

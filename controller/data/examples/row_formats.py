@@ -2,8 +2,9 @@
 
 Conversations: OpenAI chat, prompt and completion, Alpaca, declared columns; ShareGPT is in
 `sharegpt`, pairs are in `preference`. Unknown keys of a message stay, unless they are null. Prompts
-for `method: reinforcement` are messages, with the keys for the grader next to them. Texts for
-`method: continued-pretraining` have a `text`.
+for `method: reinforcement` are messages, with the keys for the grader next to them. Single answers
+for `method: kto` are conversations with a mark, whose names are in `marked`. Texts for `method:
+continued-pretraining` have a `text`.
 
 A new shape is a new function here, named in `_SHAPES`. Each function returns the keys of the row
 that it did not read; `beside` refuses keys that change the meaning.
@@ -18,6 +19,7 @@ from backends.contract.methods import METHODS, SUPERVISED
 from controller.data.errors import DataError
 from controller.data.examples.column_proposal import proposed_columns
 from controller.data.examples.example import Example, Message
+from controller.data.examples.marked import is_good, mark_key
 from controller.data.examples.openai_messages import (
     BESIDE,
     message_of,
@@ -110,7 +112,7 @@ def _by_columns(columns: Columns, method: str, reading: Reading) -> Convert:
     system, user = columns.system, columns.user
     answers = [
         (part, name)
-        for part in ("assistant", "chosen", "rejected", "text")
+        for part in ("assistant", "chosen", "rejected", "text", "label")
         if (name := getattr(columns, part)) is not None
     ]
     if (fitting := METHODS[method].columns) != tuple(part for part, _ in answers):
@@ -135,9 +137,13 @@ def _by_columns(columns: Columns, method: str, reading: Reading) -> Convert:
             messages.insert(0, {"role": "system", "content": prompt})
         messages.append({"role": "assistant", "content": _answer_cell(row, first, part)})
         rejected: Message | None = None
+        label: bool | None = None
         for other, name in others:
-            rejected = {"role": "assistant", "content": _answer_cell(row, name, other)}
-        return Example(messages, rejected=rejected, unread=names_beside(row, read))
+            if other == "label":
+                label = is_good(_mark_cell(row, name), name)
+            else:
+                rejected = {"role": "assistant", "content": _answer_cell(row, name, other)}
+        return Example(messages, rejected=rejected, label=label, unread=names_beside(row, read))
 
     return from_columns
 
@@ -167,6 +173,11 @@ def _text_of(value: Json, name: str) -> str:
         # As in a table, so that a label 1 gives the same example from CSV and from JSON.
         return json.dumps(value)
     raise DataError(f"{name!r} does not hold text", "Name a key whose value is text or a number.")
+
+
+def _mark_cell(row: Row, name: str) -> Json:
+    value = row.get(name)
+    return value if isinstance(value, bool) else _cell(row, name, "label")
 
 
 def _answer_cell(row: Row, name: str, part: str) -> str:
@@ -213,6 +224,46 @@ def _from_graded(row: Row, reading: Reading) -> Example:
     rest = {key: value for key, value in row.items() if key not in {"messages", "tools"}}
     # All other keys are for the grader, under any name.
     return Example(messages, tools_of({"tools": row.get("tools")}, reading), graded=rest)
+
+
+def _from_marked(row: Row, reading: Reading) -> Example:
+    if "chosen" in row and "rejected" in row:
+        raise DataError(
+            "a preference pair (chosen, rejected), and kto reads single answers",
+            "Set `method: dpo`, or write a row for each answer.",
+            field="path",
+        )
+    key = mark_key(row)
+    label = is_good(row[key], key)
+    rest = {name: value for name, value in row.items() if name != key}
+    if isinstance(rest.get("input"), dict) and "output" in rest:
+        example = _from_input(rest, reading)
+    else:
+        try:
+            example = _recognised(rest, reading)
+        except DataError as error:
+            if error.field != "columns":
+                raise
+            remedy = f"{error.remedy.removesuffix('}')}, label: {key}}}"
+            raise DataError(error.message, remedy, field="columns") from None
+    if not example.messages or example.messages[-1].get("role") != "assistant":
+        raise DataError(
+            "the conversation does not end with the answer that is marked",
+            "End it with that answer, a turn of the assistant.",
+        )
+    return example._replace(label=label)
+
+
+def _from_input(row: Row, reading: Reading) -> Example:
+    """Return a conversation from the form that datasets are written in."""
+    source = row["input"]
+    answer = messages_from(row, "output", "assistant", reading)
+    if not isinstance(source, dict) or len(answer) != 1:
+        raise DataError("`output` is not one assistant turn", "Write one answer.")
+    messages = [*messages_from(source, "messages", "user", reading), *answer]
+    example = _conversation(source, messages, _CHAT, reading)
+    beside = keys_beside(row, frozenset({"input", "output"}), reading)
+    return example._replace(unread=(*beside, *example.unread))
 
 
 def _from_prompt(row: Row, reading: Reading) -> Example:
@@ -282,6 +333,7 @@ _SHAPES: dict[str, FromRow] = {
     "alpaca": _from_alpaca,
     "sharegpt": from_sharegpt,
     "preference": from_preference,
+    "marked": _from_marked,
     "graded": _from_graded,
     "text": _from_text,
 }

@@ -132,7 +132,7 @@ def _is_set(value: Json) -> bool:
 
 _VERDICT = _Meaning(
     "tells whether the answer is good, and bad answers would be learned too",
-    "Keep the good ones: where: [<key> == true]",
+    "Learn from both with `method: kto`, or keep the good ones: where: [<key> == true]",
     _is_verdict,
 )
 _WEIGHT = _Meaning(

@@ -5,12 +5,12 @@ with their tokens where they are counted. All others are refused or dropped, wit
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from backends.contract.errors import BackendError
-from backends.contract.inspector import ExampleInspector
+from backends.contract.inspector import ExampleInspector, Json
 from controller.data.errors import DataError
 from controller.data.examples.example import to_canonical
 from controller.data.pipeline.batch_result import BatchResult, PreparedExample
@@ -65,7 +65,7 @@ class TokenLimits:
         size = len(prepared.canonical[0]) * (INDENTED if prepared.json.get("tools") else 1)
         if self.max_tokens is None and size > self.surely_short:
             try:
-                tokens = self.inspector.count([prepared.json])[0]
+                tokens = self._lengths([prepared.json])[0]
             except BackendError:
                 # Not countable on this machine; the machine that trains it counts it.
                 return
@@ -77,14 +77,17 @@ class TokenLimits:
         """Yield the examples that are short enough, truncated if the spec says so, with tokens."""
         if self.max_tokens is None or not examples:
             return
-        for prepared, count in zip(examples, self._counts(examples), strict=True):
+        for prepared, found in zip(examples, self._counts(examples), strict=True):
             try:
-                if isinstance(count, DataError):
-                    raise count
-                if count <= self.max_tokens:
-                    self._check_length(count, prepared.line, result)
+                if isinstance(found, DataError):
+                    raise found
+                count, length = found
+                if length <= self.max_tokens:
+                    self._check_length(length, prepared.line, result)
                     yield prepared, count
-                elif (cut := self._shortened(prepared, count, self.max_tokens, result)) is not None:
+                elif (
+                    cut := self._shortened(prepared, length, self.max_tokens, result)
+                ) is not None:
                     yield cut
             except DataError as error:
                 refuse(prepared.line, error, result)
@@ -124,15 +127,27 @@ class TokenLimits:
         canonical, json = to_canonical(cut.example, self.recipe), cut.example.as_json()
         return prepared._replace(example=cut.example, json=json, canonical=canonical), cut.tokens
 
-    def _counts(self, examples: Sequence[PreparedExample]) -> list[int] | list[int | DataError]:
-        """Count all examples at once; one by one only to find out which cannot be counted."""
+    def _counts(
+        self, examples: Sequence[PreparedExample]
+    ) -> list[tuple[int, int]] | list[tuple[int, int] | DataError]:
+        """Return the tokens of each example, and of its longest text.
+
+        All examples are counted at once; one by one only to find out which cannot be counted.
+        """
         try:
-            return self.inspector.count([prepared.json for prepared in examples])
+            return self._counted([prepared.json for prepared in examples])
         except BackendError:
             return [self._count(prepared) for prepared in examples]
 
-    def _count(self, prepared: PreparedExample) -> int | DataError:
+    def _count(self, prepared: PreparedExample) -> tuple[int, int] | DataError:
         try:
-            return self.inspector.count([prepared.json])[0]
+            return self._counted([prepared.json])[0]
         except BackendError as error:
             return DataError(error.message, error.remedy)
+
+    def _counted(self, examples: Sequence[Mapping[str, Json]]) -> list[tuple[int, int]]:
+        counts = self.inspector.count(examples)
+        return list(zip(counts, self.inspector.longest(examples) or counts, strict=True))
+
+    def _lengths(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
+        return self.inspector.longest(examples) or self.inspector.count(examples)

@@ -35,7 +35,7 @@ from controller.spec.data import SplitName
 MAX_ANSWERS = 50
 """Maximum number of different answers in a table that people read."""
 
-_VERSION = 2
+_VERSION = 3
 """Raised with every change of the counts of the same lines."""
 _REPEATED = 3
 """Minimum average frequency of a label; rarer answers are not labels."""
@@ -44,8 +44,6 @@ _LONGEST_LABEL = 100
 _SAMPLED = 2_000
 """Maximum number of examples whose language is detected."""
 _SAMPLED_CHARACTERS = 2_000
-_PAIR = b'{"input":'
-"""First bytes of a preference pair."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +63,10 @@ class Statistics:
     """Frequency of each answer, if answers are few and short; None otherwise."""
     languages: dict[str, int] | None
     """Sampled examples by language; None if no package detects languages."""
+    good: int = 0
+    """Examples whose answer is marked as good."""
+    bad: int = 0
+    """Examples whose answer is marked as bad."""
     contradicted: int = 0
     """Number of questions with different answers for the same system prompt and tools."""
     contradicting: int = 0
@@ -118,6 +120,8 @@ class _Tally:
     turns: Counter[int] = field(default_factory=Counter)
     with_system: int = 0
     with_tools: int = 0
+    good: int = 0
+    bad: int = 0
     answers: Counter[str] | None = field(default_factory=Counter)
     sampled: list[str] = field(default_factory=list)
     hashes: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -125,13 +129,17 @@ class _Tally:
 
     def add(self, example: Example) -> None:
         self.examples += 1
-        roles = [str(message["role"]) for message in example.messages]
+        answers = [] if example.rejected is None else [example.rejected]
+        messages = [*example.messages, *answers]
+        roles = [str(message["role"]) for message in messages]
         self.roles.update(roles)
         self.turns[roles.count("user")] += 1
         self.with_system += "system" in roles or "developer" in roles
         self.with_tools += bool(example.tools)
         self.characters += len(example.text or "")
-        self.characters += sum(len(text_of(message)) for message in example.messages)
+        self.characters += sum(len(text_of(message)) for message in messages)
+        self.good += example.label is True
+        self.bad += example.label is False
         answer = answer_of(example)
         if answer is None or len(answer) > _LONGEST_LABEL:
             self.answers = None
@@ -146,6 +154,8 @@ class _Tally:
         self.turns.update(other.turns)
         self.with_system += other.with_system
         self.with_tools += other.with_tools
+        self.good += other.good
+        self.bad += other.bad
         self.sampled += other.sampled
         if self.answers is None or other.answers is None:
             self.answers = None
@@ -173,7 +183,7 @@ class _CountLines:
         for number, line in zip(count(first), block.splitlines(), strict=False):
             example = parse(line)
             tally.add(example)
-            tally.hashes.append(_hashes(example, is_pair=line.startswith(_PAIR)))
+            tally.hashes.append(_hashes(example))
             if number % self.sampled_every == 0:
                 tally.sampled.append(_words(example)[:_SAMPLED_CHARACTERS])
         return tally
@@ -203,6 +213,8 @@ def _counted(split: Split, language_of: Callable[[str], str] | None, cache: Path
         turns=dict(sorted(tally.turns.items())),
         with_system=tally.with_system,
         with_tools=tally.with_tools,
+        good=tally.good,
+        bad=tally.bad,
         answers=None if tally.answers is None else dict(tally.answers.most_common()),
         contradicted=found.questions,
         contradicting=found.examples,
@@ -211,13 +223,19 @@ def _counted(split: Split, language_of: Callable[[str], str] | None, cache: Path
     )
 
 
-def _hashes(example: Example, *, is_pair: bool) -> tuple[bytes, bytes]:
-    """Return hashes of question and answer; empty if several answers may be right."""
-    if not is_answered(example) or is_pair:
+def _hashes(example: Example) -> tuple[bytes, bytes]:
+    """Return hashes of question and answer; empty if several answers may be right.
+
+    Of an answer that is marked, both are the question, and the mark is the answer.
+    """
+    if not is_answered(example) or example.rejected is not None:
         return b"", b""
     *asked, answer = example.messages
     learned = {key: value for key, value in answer.items() if key != "weight"}
     question = canonical_json([cast("list[Json]", asked), example.tools or []])
+    if example.label is not None:
+        marked = canonical_json([question.decode(), learned])
+        return xxh3_64_digest(marked), b"\1" if example.label else b"\0"
     return xxh3_64_digest(question), xxh3_64_digest(canonical_json(learned))
 
 

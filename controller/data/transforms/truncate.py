@@ -31,6 +31,9 @@ def truncate(example: Example, most: int, count: Callable[[Example], int]) -> Cu
         return _cut_text(example.text, most, count)
     if example.rejected is not None or example.graded is not None:
         return None
+    if example.label is not None:
+        # The answer that is marked is the last: earlier turns are its question.
+        return _cut_answer(example, most, count)
     ends = [
         index + 1
         for index, message in enumerate(example.messages)

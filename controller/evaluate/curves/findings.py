@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Final
 
 from backends.contract.jobs import CurvePoint
-from backends.contract.methods import DPO
+from backends.contract.methods import METHODS
 from controller.evaluate.curves.points import held_out_losses, train_losses
 
 OVERFITTING: Final = "overfitting"
@@ -94,9 +94,11 @@ def findings_of(
         points: The curve, in order of the steps.
         base_loss: The base model's held-out loss, as an evaluation measured it with the base's own
             template; None if it is not known.
-        method: Training method; the first loss of `dpo` says nothing about the template.
+        method: Training method; the first loss of `dpo` or `kto` says nothing about the template.
     """
-    high = None if method == DPO.name else _high_start(points, base_loss)
+    known = METHODS.get(method)
+    is_relative = known is not None and known.is_of_preferences
+    high = None if is_relative else _high_start(points, base_loss)
     exploded = _divergence(points)
     if exploded is not None:
         return tuple(filter(None, [exploded, high]))

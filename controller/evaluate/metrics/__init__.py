@@ -7,10 +7,14 @@ from importlib import import_module
 from typing import Final
 
 from controller.evaluate.metric import AnyMetric
-from controller.evaluate.metrics import held_out_loss, stop_rate
+from controller.evaluate.metrics import held_out_loss, preferences, stop_rate
 
-BUILT_IN_METRICS: Final[tuple[AnyMetric, ...]] = (held_out_loss.METRIC, stop_rate.METRIC)
-"""Metrics that are always measured."""
+BUILT_IN_METRICS: Final[tuple[AnyMetric, ...]] = (
+    held_out_loss.METRIC,
+    stop_rate.METRIC,
+    *preferences.METRICS,
+)
+"""Metrics that are always measured; those of preferences, where the data has preferences."""
 
 TEXT_METRICS: Final = tuple(one for one in BUILT_IN_METRICS if one.is_of_texts)
 """Metrics of continued pre-training that are always measured; its texts have no answers."""

@@ -33,4 +33,5 @@ METRIC = Metric(
     tally=losses,
     higher_is_better=False,
     is_of_texts=True,
+    needs_losses=True,
 )

@@ -28,4 +28,5 @@ METRIC = Metric(
     combine=_combine,
     higher_is_better=False,
     is_of_texts=True,
+    needs_losses=True,
 )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from backends.contract import methods
 from backends.contract.methods import (
     FORMS,
+    MARKED,
     MESSAGES,
     METHODS,
     PREFERENCE,
@@ -64,6 +65,20 @@ TOOL = {"type": "function", "function": {"name": "hours"}}
             ANSWER,
             (),
         ),
+        (
+            {"input": {"messages": [USER]}, "output": [ANSWER], "label": True},
+            MARKED,
+            [USER],
+            ANSWER,
+            (),
+        ),
+        (
+            {"input": {"messages": [USER], "tools": [TOOL]}, "output": [ANSWER], "label": False},
+            MARKED,
+            [USER],
+            None,
+            [TOOL],
+        ),
         ({"text": "카페는 아홉 시에 엽니다."}, TEXT, [], {"text": "카페는 아홉 시에 엽니다."}, ()),
     ],
 )
@@ -81,6 +96,21 @@ def test_both_answers_of_a_pair_in_order():
         "non_preferred_output": [OTHER],
     }
     assert PREFERENCE.answers(pair) == (ANSWER, OTHER)
+
+
+def test_the_answer_that_is_not_wanted_by_form():
+    asked = {"input": {"messages": [USER]}}
+    pair = {**asked, "preferred_output": [ANSWER], "non_preferred_output": [OTHER]}
+    assert PREFERENCE.unwanted(pair) == OTHER
+    assert MARKED.unwanted({**asked, "output": [OTHER], "label": False}) == OTHER
+    assert MARKED.unwanted({**asked, "output": [OTHER], "label": True}) is None
+    assert MESSAGES.unwanted({"messages": [USER, ANSWER]}) is None
+    assert [one.is_of_preferences for one in (MESSAGES, TEXT, PREFERENCE, MARKED)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_an_example_of_no_form_is_named_by_its_keys():
@@ -101,7 +131,8 @@ def test_the_samples_of_a_method_have_its_form(method):
     assert method.sample
     for example in method.sample:
         assert form_of(example) is method.form
-        assert (method.form.reference(example) is not None) == method.learns_answers
+        told = (method.form.reference(example), method.form.unwanted(example))
+        assert any(one is not None for one in told) == method.learns_answers
 
 
 def test_no_method_and_no_form_is_left_out_of_its_table():

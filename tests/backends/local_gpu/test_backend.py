@@ -76,7 +76,7 @@ def test_texts_are_trained_in_blocks(backend, make_request, examples, tokens, st
 
 def test_what_the_backend_can_do(backend):
     found = backend.capabilities()
-    assert found.methods == {"supervised", "continued-pretraining"}
+    assert found.methods == {"supervised", "dpo", "kto", "continued-pretraining"}
     assert (found.remote, found.paid, found.gpu_hours, found.endpoints) == (
         False,
         False,

@@ -115,8 +115,8 @@ def test_all_problems_are_told_at_once():
 
 
 def test_other_methods_are_refused():
-    with pytest.raises(HyperparametersInvalid, match="does not train 'dpo'"):
-        parse("dpo", {})
+    with pytest.raises(HyperparametersInvalid, match="does not train 'reinforcement'"):
+        parse("reinforcement", {})
 
 
 @pytest.mark.parametrize(

@@ -482,3 +482,31 @@ def test_problems_of_all_sources_come_at_once(repository):
         ("finetunes/cafe.yaml", "data.train[1].path"),
         ("finetunes/empty.csv", ""),
     ]
+
+
+class RowsInspector(WordInspector):
+    """An inspector that reads both answers of a pair apart, as the local trainer does."""
+
+    identity = "rows"
+
+    def longest(self, examples):
+        return [count * 2 // 3 for count in self.count(examples)]
+
+
+def test_limits_are_for_the_longest_text_of_an_example_and_totals_for_all(repository):
+    pairs = [{"prompt": f"q{n} {'w ' * n}", "chosen": "a", "rejected": "b"} for n in range(40)]
+    repository.write("a.jsonl", "".join(json.dumps(row) + "\n" for row in pairs))
+    build = {"method": "dpo", "prepare": {"max_tokens": 40, "over_length": "drop"}}
+    whole = repository.build("a.jsonl", inspector=WordInspector(), **build)
+    apart = repository.build("a.jsonl", inspector=RowsInspector(), **build)
+    assert apart.train.examples > whole.train.examples
+    counts = WordInspector().count(
+        [json.loads(line) for line in apart.train.path.read_text().splitlines()]
+    )
+    assert 40 < max(counts) <= 60
+    assert apart.train.tokens == sum(counts)
+    refuses = RowsInspector(limits=Limits(max_tokens=30))
+    told = [one.message for one in repository.problems("a.jsonl", inspector=refuses, method="dpo")]
+    assert all(
+        "tokens, and the base model reads at most 30" in one for one in told if "more" not in one
+    )

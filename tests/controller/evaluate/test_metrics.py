@@ -134,7 +134,12 @@ def test_every_module_of_a_metric_is_in_the_table():
 
 
 def test_the_table_keeps_what_is_always_measured_apart():
-    assert names(BUILT_IN_METRICS) == ["held_out_loss", "stop_rate"]
+    assert names(BUILT_IN_METRICS) == [
+        "held_out_loss",
+        "stop_rate",
+        "preference_accuracy",
+        "preference_margin",
+    ]
     assert names(TEXT_METRICS) == ["held_out_loss"]
     assert not set(names(BUILT_IN_METRICS)) & set(MODULES)
 

@@ -128,3 +128,60 @@ def test_plain_texts_retain_nothing(told):
             "Remove it.",
         )
     ]
+
+
+PREFERENCES = """\
+backend: BACKEND
+base_model: MODEL
+method: METHOD
+data:
+  train: [{path: data/rows.jsonl}]
+  held_out: {fraction: 0.1}
+gate:
+  - preference_margin >= base.preference_margin + 1 @ 95%
+  - preference_accuracy > base.preference_accuracy
+"""
+
+
+def of_preferences(method, backend="local-gpu", model="./base"):
+    spec = PREFERENCES.replace("METHOD", method)
+    return spec.replace("BACKEND", backend).replace("MODEL", model)
+
+
+def test_gates_name_the_metrics_of_preferences(told):
+    assert told(spec=of_preferences("dpo")) == []
+    (found,) = told(spec=of_preferences("kto"))
+    assert found[:3] == (
+        9,
+        "gate[1]",
+        "base has no preference_accuracy of marked answers, which compares with base already",
+    )
+    assert "preference_margin >= base.preference_margin" in found[3]
+    fields = [one[1:3] for one in told(spec=of_preferences("supervised"))]
+    assert ("gate[0]", "preference_margin is not measured") in fields
+
+
+def test_preferences_are_measured_next_to_the_base_model(told):
+    spec = (
+        of_preferences("dpo")
+        .partition("  - preference_acc")[0]
+        .replace("base.preference_margin +", "")
+    )
+    (found,) = told("evaluation: {compare_to: []}\n", spec=spec)
+    assert found[1:] == (
+        "gate[0]",
+        "preference_margin compares with base, which does not answer",
+        "Add base to evaluation.compare_to.",
+    )
+
+
+def test_losses_that_a_backend_does_not_measure_are_refused_by_name(told):
+    spec = of_preferences("dpo", "openai", "gpt-4.1-mini-2025-04-14")
+    found = told("evaluation: {metrics: [perplexity, {perplexity: {name: again}}]}\n", spec=spec)
+    says = "the openai backend measures no losses of answers, which {} needs"
+    assert [one[1:3] for one in found] == [
+        ("evaluation.metrics[0]", says.format("perplexity")),
+        ("evaluation.metrics[1]", says.format("again")),
+        ("gate[0]", says.format("preference_margin")),
+        ("gate[1]", says.format("preference_accuracy")),
+    ]

@@ -119,6 +119,7 @@ def test_a_text_may_join_columns(written: str, columns: list[str]):
         ({"user": "q", "chosen": "good", "rejected": "bad"}, ["q", "good", "bad"]),
         ({"user": "q", "chosen": "g", "rejected": "b", "system": "s"}, ["q", "s", "g", "b"]),
         ({"text": "본문"}, ["본문"]),
+        ({"user": "q", "assistant": "a", "label": "l"}, ["q", "a", "l"]),
     ],
 )
 def test_columns_name_the_parts_of_one_form(columns, names):
@@ -136,10 +137,15 @@ def test_columns_name_the_parts_of_one_form(columns, names):
         {"user": "q", "assistant": "a", "chosen": "g"},
         {"user": "q", "assistant": "a", "text": "t"},
         {"text": "t", "system": "s"},
+        {"user": "q", "label": "l"},
+        {"user": "q", "chosen": "g", "rejected": "b", "label": "l"},
     ],
 )
 def test_columns_of_no_form_are_refused(columns):
-    expected = "must name user and assistant, or user, chosen and rejected, or text alone"
+    expected = (
+        "must name user and assistant, and label for kto; or user, chosen and rejected; or text "
+        "alone"
+    )
     assert refusal(Columns, **columns) == expected
 
 

@@ -175,3 +175,26 @@ def test_after_an_error_the_model_answers_as_before(pool, measure):
     handle.remove()
     assert not loaded.batch.busy
     assert measure([asked("카페")], max_tokens=5) == before
+
+
+def test_an_answer_that_is_not_wanted_is_measured_like_a_reference(measure):
+    bad = {"role": "assistant", "content": "몰라요.", "weight": 0}
+    messages = asked("카페").messages
+    pair = Prompt(messages=messages, reference=asked("", "네.").reference, rejected=bad)
+    both, good, other, alone = measure(
+        [
+            pair,
+            asked("카페", "네."),
+            asked("카페", "몰라요."),
+            Prompt(messages=messages, rejected=bad),
+        ],
+        max_tokens=0,
+    )
+    assert both.reference_loss == pytest.approx(good.reference_loss, rel=1e-5)
+    for one in (both, alone):
+        assert one.rejected_loss == pytest.approx(other.reference_loss, rel=1e-5)
+        assert one.rejected_tokens == other.reference_tokens
+    assert (alone.reference_loss, alone.reference_tokens) == (None, 0)
+    assert (good.rejected_loss, good.rejected_tokens) == (None, 0)
+    with pytest.raises(BackendError, match=r"the rejected answer of prompt 1: .* control token"):
+        measure([Prompt(messages=messages, rejected=asked("", "<|im_end|>").reference)])

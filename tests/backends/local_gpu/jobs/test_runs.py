@@ -80,7 +80,9 @@ class Clock:
 def test_a_step_is_timed_without_the_measuring_before_it(train_here, monkeypatch):
     trainer = importlib.import_module("backends.local_gpu.training.trainer")
     clock, kind = Clock(), trainer.LabelledTrainer
+    reporter = importlib.import_module("backends.local_gpu.training.reporter")
     monkeypatch.setattr(trainer, "time", clock)
+    monkeypatch.setattr(reporter, "time", clock)
     monkeypatch.setattr(kind, "measure", clock.after(100, kind.measure))
     monkeypatch.setattr(kind, "compute_loss", clock.after(2, kind.compute_loss))
     run = train_here(num_train_epochs=2)

@@ -124,3 +124,22 @@ def test_batches_to_measure_go_from_the_longest_to_the_shortest(lengths, size):
     inline = [lengths[place] for batch in batches for place in batch]
     assert inline == sorted(lengths, reverse=True)
     assert all(len(batch) == size for batch in batches[:-1])
+
+
+@given(
+    lengths=st.lists(st.integers(1, 500), min_size=1, max_size=60),
+    size=st.integers(1, 6),
+    accumulation=st.integers(1, 3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_batches_that_stay_the_same_come_in_another_order(lengths, size, accumulation, seed):
+    kept = Batches(np.asarray(lengths), size, accumulation, seed, regroups=False)
+    first = list(kept)
+    assert first == list(Batches(np.asarray(lengths), size, accumulation, seed))
+    kept.epoch = 3
+    later = list(kept)
+    assert sorted(map(tuple, later)) == sorted(map(tuple, first))
+    if len(lengths) % (size * accumulation):
+        whole = len(lengths) // (size * accumulation) * accumulation
+        assert later[whole:] == first[whole:]
+    assert later == list(kept)

@@ -1,0 +1,46 @@
+"""Arguments of transformers' Trainer, from a job's hyperparameters."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from backends.local_gpu.jobs.run_dir import RunDir
+
+
+def training_arguments(
+    run: RunDir, settings: Mapping[str, Any], seed: int, where: torch.device
+) -> TrainingArguments:
+    """Return the arguments of a run's training.
+
+    Args:
+        run: The run; checkpoints are written into its folder.
+        settings: Complete hyperparameters.
+        seed: Seed of the fine-tune.
+        where: The device to train on.
+    """
+    names = (
+        "num_train_epochs",
+        "learning_rate",
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "lr_scheduler_type",
+        "warmup_steps",
+        "weight_decay",
+        "max_grad_norm",
+    )
+    return TrainingArguments(
+        # Checkpoints are written here, and moved to the parent folder when they are complete.
+        output_dir=str(run.checkpoints / "partial"),
+        use_cpu=where.type == "cpu",
+        seed=seed,
+        save_strategy="no",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        log_level="warning",
+        remove_unused_columns=False,
+        **{name: settings[name] for name in names},
+    )

@@ -1,0 +1,1 @@
+"""Objectives of training: one module each, and what they have in common."""

@@ -1,0 +1,69 @@
+"""The objective of supervised training and continued pre-training: likelihood of labelled tokens."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from backends.local_gpu.training.batching import collate
+from backends.local_gpu.training.loss import LabelledLoss, labels_in
+from backends.local_gpu.training.objectives.objective import Batch, Outcome
+from backends.local_gpu.training.tokenized_dataset import Tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sequences:
+    """Examples that are one row each. Implements `ExampleSet`."""
+
+    rows: Tokens
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Number of tokens of each example."""
+        return self.rows.lengths
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens that one pass reads."""
+        return int(self.rows.lengths.sum())
+
+    @property
+    def labels(self) -> int:
+        """Number of tokens in the loss."""
+        return self.rows.labels
+
+    def collate(self, places: Sequence[int]) -> Batch:
+        """Return `input_ids`, `attention_mask` and `labels`, each (batch, longest)."""
+        return collate(self.rows, places)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likelihood:
+    """Mean negative log likelihood of the labelled tokens. Implements `Objective`."""
+
+    loss: LabelledLoss
+    train: Sequences
+    held_out: Sequences
+
+    @property
+    def regroups(self) -> bool:
+        """Return True: an example's loss does not depend on the other examples."""
+        return True
+
+    def outcome(self, batch: Batch) -> Outcome:
+        """Return the summed negative log likelihood of the labelled tokens, in nats."""
+        return Outcome(total=self.loss.total(batch))
+
+    def items(self, batch: Batch) -> torch.Tensor:
+        """Return the number of labelled tokens."""
+        return labels_in(batch)
+
+    def named(self, observed: torch.Tensor) -> dict[str, float]:
+        """Return nothing: the loss tells all."""
+        del observed
+        return {}
