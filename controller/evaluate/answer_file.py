@@ -2,7 +2,8 @@
 
 The first line names the model and the decoding, for people. Each other line is an answer:
 `{"prompt": DIGEST, "completion": {...}}`, with `logprobs` beside it where they were asked for; they
-are no part of the key. A line is written when its answer ends, so what a killed
+are no part of the key. Where no loss was measured, `question` is the digest without the expected
+answer: a corrected label does not lose the answer of a model that is gone. A line is written when its answer ends, so what a killed
 process had heard is kept; the disk is told to keep it at least every second while answers come. A
 last line without its end, from a process that died or a disk that was full, does not count, and is
 cut off by the next write. Of two answers to one prompt the first counts. Every write holds a lock
@@ -19,10 +20,10 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from backends.contract.completions import COLDEST, Completion, Prompt, Sampling
 from backends.contract.guard.value_types import misfit
@@ -116,6 +117,22 @@ def prompt_digest(prompt: Prompt) -> bytes:
     return hashlib.sha256(written_json(content)).digest()
 
 
+class PromptKey(NamedTuple):
+    """Digests by which the answer to a prompt is found."""
+
+    prompt: bytes
+    question: bytes
+    """The same without the answers that are measured."""
+
+
+def prompt_key(prompt: Prompt) -> PromptKey:
+    """Return the digests of a prompt."""
+    exact = prompt_digest(prompt)
+    if prompt.reference is None and prompt.rejected is None:
+        return PromptKey(exact, exact)
+    return PromptKey(exact, prompt_digest(replace(prompt, reference=None, rejected=None)))
+
+
 class AnswerFile:
     """One file of answers. In memory are only the digests of prompts and the places of lines."""
 
@@ -135,31 +152,36 @@ class AnswerFile:
         self._max_tokens = key.sampling.max_tokens
         self._within = within
         self._offsets: dict[bytes, int] = {}
+        self._questions: dict[bytes, int] = {}
+        """Places of answers without a measured loss: another reference would not change them."""
         self._synced_s = time.monotonic()
         if self.path.exists():
             self._index()
 
-    def __contains__(self, prompt: bytes) -> bool:
-        return prompt in self._offsets
+    def __contains__(self, key: PromptKey) -> bool:
+        return key.prompt in self._offsets or key.question in self._questions
 
-    def read(self, prompt: bytes) -> Completion:
-        """Return the answer to a prompt, by the prompt's digest.
+    def read(self, key: PromptKey) -> Completion:
+        """Return the answer to a prompt.
 
         Raises:
             KeyError: There is none.
         """
         with self.path.open("rb") as file:
-            file.seek(self._offsets[prompt])
+            offset = self._offsets.get(key.prompt)
+            file.seek(self._questions[key.question] if offset is None else offset)
             return _parsed(file.readline())[1]
 
-    def append(self, prompt: bytes, completion: Completion) -> None:
+    def append(self, key: PromptKey, completion: Completion) -> None:
         """Keep an answer.
 
         Raises:
             StateNotWritten: The system refused.
             FtctlError: Another process holds the file.
         """
-        line = _line({"prompt": prompt.hex(), **_fields(completion)})
+        is_unmeasured = key.question != key.prompt and not _is_measured(completion)
+        question: dict[str, Json] = {"question": key.question.hex()} if is_unmeasured else {}
+        line = _line({"prompt": key.prompt.hex(), **question, **_fields(completion)})
         with writing_to(self.path.parent), self._locked() as handle:
             end = _whole(handle)
             if end == 0:
@@ -168,7 +190,9 @@ class AnswerFile:
             if time.monotonic() - self._synced_s >= _SYNC_S:
                 os.fsync(handle)
                 self._synced_s = time.monotonic()
-        self._offsets.setdefault(prompt, end)
+        self._offsets.setdefault(key.prompt, end)
+        if is_unmeasured:
+            self._questions.setdefault(key.question, end)
 
     def sync(self) -> None:
         """Have the disk keep everything that was appended."""
@@ -193,9 +217,11 @@ class AnswerFile:
             if number == 1:
                 self._require_header(json.loads(line))
             else:
-                prompt, completion = _parsed(line)
+                key, completion = _parsed(line)
                 if self._within is None or self._ends_within(completion, self._within):
-                    self._offsets.setdefault(prompt, offset)
+                    self._offsets.setdefault(key.prompt, offset)
+                    if key.question != key.prompt:
+                        self._questions.setdefault(key.question, offset)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             _log.warning(
                 "%s:%d: not a kept answer (%s); what it answered is asked again",
@@ -269,8 +295,13 @@ def _fields(completion: Completion) -> dict[str, Json]:
     return {"completion": fields, **({"logprobs": logprobs} if logprobs else {})}
 
 
-def _parsed(line: bytes) -> tuple[bytes, Completion]:
-    """Return a prompt's digest and its answer.
+def _is_measured(completion: Completion) -> bool:
+    """Return whether an answer carries the loss of its reference, as far as one was asked for."""
+    return completion.reference_loss is not None or completion.reference_tokens > 0
+
+
+def _parsed(line: bytes) -> tuple[PromptKey, Completion]:
+    """Return the digests of a prompt, and its answer.
 
     Raises:
         ValueError: The line is damaged.
@@ -288,9 +319,10 @@ def _parsed(line: bytes) -> tuple[bytes, Completion]:
     if found is not None:
         raise ValueError(f"{found[0]} instead of {found[1]}")
     prompt = bytes.fromhex(content["prompt"])
-    if len(prompt) != hashlib.sha256().digest_size:
+    digests = PromptKey(prompt, bytes.fromhex(content.get("question", content["prompt"])))
+    if any(len(one) != hashlib.sha256().digest_size for one in digests):
         raise ValueError("the prompt is not a digest")
-    return prompt, completion
+    return digests, completion
 
 
 def _whole(handle: int) -> int:

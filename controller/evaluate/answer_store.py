@@ -15,7 +15,13 @@ from backends.contract.backend import Backend
 from backends.contract.completions import Completion, Prompt
 from backends.contract.jobs import BaseModel
 from controller.errors import FtctlError
-from controller.evaluate.answer_file import AnswerFile, AnswerKey, limits_of, prompt_digest
+from controller.evaluate.answer_file import (
+    AnswerFile,
+    AnswerKey,
+    PromptKey,
+    limits_of,
+    prompt_key,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +101,7 @@ class AnswerStore:
                 with closing(answers):
                     for answer in answers:
                         file = files[answer.model - skip.before]
-                        file.append(skip.digests[answer.prompt], answer.completion)
+                        file.append(skip.keys[answer.prompt], answer.completion)
                         heard(answer.completion)
             finally:
                 for file in files:
@@ -121,8 +127,8 @@ class AnswerStore:
         """Yield the answer to each prompt, in order; None where there is none."""
         file = self._file(key)
         for prompt in prompts:
-            digest = prompt_digest(prompt)
-            yield file.read(digest) if digest in file else None
+            found = prompt_key(prompt)
+            yield file.read(found) if found in file else None
 
     def _file(self, key: AnswerKey) -> "_KeptFile":
         if key not in self._files:
@@ -146,12 +152,12 @@ class _KeptFile:
         self.path, self.append, self.sync = own.path, own.append, own.sync
         self._files = files
 
-    def __contains__(self, prompt: bytes) -> bool:
-        return any(prompt in file for file in self._files)
+    def __contains__(self, key: PromptKey) -> bool:
+        return any(key in file for file in self._files)
 
-    def read(self, prompt: bytes) -> Completion:
-        """Return the answer to a prompt, by the prompt's digest, from the first file with one."""
-        return next(file.read(prompt) for file in self._files if prompt in file)
+    def read(self, key: PromptKey) -> Completion:
+        """Return the answer to a prompt, from the first file that has one."""
+        return next(file.read(key) for file in self._files if key in file)
 
 
 class _Skip:
@@ -161,17 +167,17 @@ class _Skip:
     """
 
     def __init__(self, files: Sequence[_KeptFile], prompts: Sequence[Prompt]) -> None:
-        self.digests = [prompt_digest(prompt) for prompt in prompts]
+        self.keys = [prompt_key(prompt) for prompt in prompts]
         first: list[bool] = []
         seen: set[bytes] = set()
-        for digest in self.digests:
-            first.append(digest not in seen)
-            seen.add(digest)
-        self._width = len(self.digests)
+        for key in self.keys:
+            first.append(key.prompt not in seen)
+            seen.add(key.prompt)
+        self._width = len(self.keys)
         self._asked = bytearray(
-            is_first and digest not in file
+            is_first and key not in file
             for file in files
-            for is_first, digest in zip(first, self.digests, strict=True)
+            for is_first, key in zip(first, self.keys, strict=True)
         )
         self.before = 0
         """Number of models in front of the others that are not asked at all."""

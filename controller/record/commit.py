@@ -1,12 +1,11 @@
 """Answers as files to commit: those of this machine, under the data policy of the spec."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.contract.completions import Prompt
-from controller.evaluate.answer_file import AnswerFile, prompt_digest
+from controller.evaluate.answer_file import AnswerFile, prompt_key
+from controller.evaluate.answer_store import AnswerStore
 from controller.project.project import Project
 from controller.record.policy import DataPolicy
 from controller.record.wanted import Wanted
@@ -42,25 +41,23 @@ def write_committable(wanted: Wanted, project: Project) -> Committable:
     """
     if wanted.is_private:
         return Committable()
-    own, target = AnswerFile(project.answers, wanted.key), AnswerFile(project.recorded, wanted.key)
+    own, committed = AnswerStore(project.answers), AnswerStore(project.recorded)
+    target = AnswerFile(project.recorded, wanted.key)
     policy, counts = DataPolicy(wanted.prepare), Counter[str]()
-    for digest in _digests(wanted.prompts):
-        if digest in target:
+    prompts = {prompt_key(prompt): prompt for prompt in wanted.prompts}
+    there = committed.find(wanted.key, list(prompts.values()))
+    kept = own.find(wanted.key, list(prompts.values()))
+    for key, found, answer in zip(prompts, there, kept, strict=True):
+        if found is not None:
             counts["there"] += 1
-        elif digest in own:
-            answer = own.read(digest)
+        elif answer is not None:
             passed = policy.answer(answer)
             if passed.completion is None:
                 counts["kept_out"] += 1
                 continue
-            target.append(digest, passed.completion)
+            target.append(key, passed.completion)
             counts["written"] += 1
             if passed.found:
                 counts["warned" if passed.completion == answer else "masked"] += 1
     target.sync()
     return Committable(path=target.path, **counts)
-
-
-def _digests(prompts: Iterable[Prompt]) -> Iterable[bytes]:
-    """Return the digests of prompts, each once, in their order."""
-    return dict.fromkeys(map(prompt_digest, prompts))

@@ -19,7 +19,13 @@ from backends.contract.errors import BackendError, ModelMissing
 from backends.contract.jobs import BaseModel
 from backends.testing import ScriptedBackend
 from controller.errors import FtctlError
-from controller.evaluate.answer_file import AnswerFile, AnswerKey, prompt_digest
+from controller.evaluate.answer_file import (
+    AnswerFile,
+    AnswerKey,
+    PromptKey,
+    prompt_digest,
+    prompt_key,
+)
 from controller.evaluate.answer_store import AnswerStore, Asked
 from controller.state_folder import StateNotWritten
 from tests.children import ROOT, child
@@ -53,14 +59,18 @@ def echo(model, prompt):
     return Completion(text=f"{model}|{prompt.messages[-1]['content']}", finish_reason="stop")
 
 
+def numbered(number):
+    return PromptKey(*[number.to_bytes(32, "big")] * 2)
+
+
 def file_of(store_folder):
     (path,) = store_folder.glob("*.jsonl")
     return path
 
 
 def test_what_was_kept_is_read_back_to_the_last_field(tmp_path):
-    AnswerFile(tmp_path, KEY).append(prompt_digest(PROMPT), ANSWER)
-    found = AnswerFile(tmp_path, KEY).read(prompt_digest(PROMPT))
+    AnswerFile(tmp_path, KEY).append(prompt_key(PROMPT), ANSWER)
+    found = AnswerFile(tmp_path, KEY).read(prompt_key(PROMPT))
     # Half a character cannot be written as UTF-8.
     assert found == replace(
         ANSWER, text="네,\n엽니다. \u2028 ?", tool_calls=list(ANSWER.tool_calls)
@@ -70,8 +80,8 @@ def test_what_was_kept_is_read_back_to_the_last_field(tmp_path):
 
 @pytest.mark.parametrize("loss", [math.inf, -math.inf, math.nan, None, 0.0, 3.0])
 def test_every_loss_is_kept_as_json(tmp_path, loss):
-    AnswerFile(tmp_path, KEY).append(prompt_digest(PROMPT), replace(ANSWER, reference_loss=loss))
-    found = AnswerFile(tmp_path, KEY).read(prompt_digest(PROMPT)).reference_loss
+    AnswerFile(tmp_path, KEY).append(prompt_key(PROMPT), replace(ANSWER, reference_loss=loss))
+    found = AnswerFile(tmp_path, KEY).read(prompt_key(PROMPT)).reference_loss
     assert found == loss or (math.isnan(found) and math.isnan(loss))
     for line in file_of(tmp_path).read_bytes().splitlines():
         json.loads(line, parse_constant=pytest.fail)
@@ -79,7 +89,7 @@ def test_every_loss_is_kept_as_json(tmp_path, loss):
 
 def test_the_first_line_says_whose_answers_they_are(tmp_path):
     sampling = Sampling(stop=["\n"], max_tokens=9, temperature=0.5, seed=3, thinking=True)
-    AnswerFile(tmp_path, replace(KEY, sampling=sampling)).append(prompt_digest(PROMPT), ANSWER)
+    AnswerFile(tmp_path, replace(KEY, sampling=sampling)).append(prompt_key(PROMPT), ANSWER)
     first = json.loads(file_of(tmp_path).read_text(encoding="utf-8").splitlines()[0])
     assert first["about"] == (
         "Answers of 카페 모델, drawn at temperature 0.5 with seed 3, up to 9 tokens, after "
@@ -192,7 +202,7 @@ def test_answers_of_a_model_that_is_gone_still_count(tmp_path):
     key, store = AnswerKey("ft:gone", Sampling()), AnswerStore(tmp_path / "answers")
     with pytest.raises(ModelMissing):
         store.ask(backend, BASE, {key: "ft:gone"}, questions(1))
-    AnswerFile(tmp_path / "answers", key).append(prompt_digest(questions(1)[0]), ANSWER)
+    AnswerFile(tmp_path / "answers", key).append(prompt_key(questions(1)[0]), ANSWER)
     found = AnswerStore(tmp_path / "answers").ask(backend, BASE, {key: "ft:gone"}, questions(1))
     assert found == Asked(asked=0, kept=1)
 
@@ -280,11 +290,12 @@ WRITER = """
 import sys
 from pathlib import Path
 from backends.contract.completions import Completion, Sampling
-from controller.evaluate.answer_file import AnswerFile, AnswerKey
+from controller.evaluate.answer_file import AnswerFile, AnswerKey, PromptKey
 file = AnswerFile(Path(sys.argv[1]), AnswerKey("shared", Sampling()))
 for number in range(int(sys.argv[2]), 300, 2):
     text = f"{number} " * (number * 7)
-    file.append(number.to_bytes(32, "big"), Completion(text=text, finish_reason="stop"))
+    key = PromptKey(*[number.to_bytes(32, "big")] * 2)
+    file.append(key, Completion(text=text, finish_reason="stop"))
 """
 
 
@@ -299,7 +310,7 @@ def test_two_processes_that_write_at_once_lose_nothing(tmp_path):
     file = AnswerFile(tmp_path, AnswerKey("shared", Sampling()))
     assert len(file_of(tmp_path).read_bytes().splitlines()) == 301
     for number in range(300):
-        assert file.read(number.to_bytes(32, "big")).text == f"{number} " * (number * 7)
+        assert file.read(numbered(number)).text == f"{number} " * (number * 7)
 
 
 def test_threads_with_files_of_their_own_wait_for_the_lock(tmp_path):
@@ -309,12 +320,12 @@ def test_threads_with_files_of_their_own_wait_for_the_lock(tmp_path):
         file = AnswerFile(tmp_path, KEY)
         barrier.wait(20)
         for number in range(first, 80, 4):
-            file.append(number.to_bytes(32, "big"), ANSWER)
+            file.append(numbered(number), ANSWER)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, range(4)))
     file = AnswerFile(tmp_path, KEY)
-    assert all(number.to_bytes(32, "big") in file for number in range(80))
+    assert all(numbered(number) in file for number in range(80))
 
 
 JSON = st.recursive(
@@ -337,7 +348,7 @@ JSON = st.recursive(
         latency_s=st.none() | st.floats(0, 1e6),
         prompt_tokens=st.integers(0, 10**6),
     ),
-    st.binary(min_size=32, max_size=32),
+    st.builds(PromptKey, *[st.binary(min_size=32, max_size=32)] * 2),
 )
 def test_any_answer_survives(tmp_path, completion, prompt):
     path = tmp_path / KEY.name
@@ -350,7 +361,7 @@ def test_any_answer_survives(tmp_path, completion, prompt):
 
 def test_committed_answers_count_first_and_are_not_written(tmp_path):
     own, committed = tmp_path / "own", tmp_path / "committed"
-    first, second, third = map(prompt_digest, questions(3))
+    first, second, third = map(prompt_key, questions(3))
     AnswerFile(own, KEY).append(first, Completion(text="raw", finish_reason="stop"))
     AnswerFile(own, KEY).append(second, Completion(text="own", finish_reason="stop"))
     AnswerFile(committed, KEY).append(first, Completion(text="masked", finish_reason="stop"))
@@ -364,7 +375,7 @@ def test_committed_answers_count_first_and_are_not_written(tmp_path):
 
 
 def test_log_probabilities_stand_beside_an_answer(tmp_path):
-    (digest,) = map(prompt_digest, questions(1))
+    (digest,) = map(prompt_key, questions(1))
     token = {"token": "환불", "logprob": -0.5, "top": [["환불", -0.5]]}
     AnswerFile(tmp_path, KEY).append(
         digest, Completion(text="환불", finish_reason="stop", logprobs=[token])
@@ -392,9 +403,9 @@ def test_a_greedy_answer_that_ended_counts_under_another_limit(
     tmp_path, answer, kept_at, wanted_at, counts, folder
 ):
     key = AnswerKey("카페 모델", Sampling(max_tokens=kept_at))
-    AnswerFile(tmp_path / folder, key).append(prompt_digest(PROMPT), answer)
+    AnswerFile(tmp_path / folder, key).append(prompt_key(PROMPT), answer)
     AnswerFile(tmp_path / folder, replace(key, model="다른 모델")).append(
-        prompt_digest(asked("다른 질문")), answer
+        prompt_key(asked("다른 질문")), answer
     )
     store = AnswerStore(tmp_path / "answers", tmp_path / "recorded")
     wanted = AnswerKey("카페 모델", Sampling(max_tokens=wanted_at))
@@ -405,6 +416,25 @@ def test_a_greedy_answer_that_ended_counts_under_another_limit(
 
 def test_a_drawn_answer_counts_under_its_own_limit_only(tmp_path):
     key = AnswerKey("카페 모델", Sampling(max_tokens=256, temperature=1.0))
-    AnswerFile(tmp_path, key).append(prompt_digest(PROMPT), ANSWER)
+    AnswerFile(tmp_path, key).append(prompt_key(PROMPT), ANSWER)
     wanted = replace(key, sampling=replace(key.sampling, max_tokens=16))
     assert AnswerStore(tmp_path).missing(wanted, [PROMPT]) == [0]
+
+
+@pytest.mark.parametrize(
+    ("loss", "tokens", "counts"), [(None, 0, True), (0.5, 3, False), (None, 3, False)]
+)
+def test_a_corrected_reference_asks_again_only_where_its_loss_is_measured(
+    tmp_path, loss, tokens, counts
+):
+    labelled = replace(PROMPT, reference={"role": "assistant", "content": "주차"})
+    corrected = replace(PROMPT, reference={"role": "assistant", "content": "예약"})
+    answer = Completion(
+        text="예약", finish_reason="stop", reference_loss=loss, reference_tokens=tokens
+    )
+    AnswerFile(tmp_path, KEY).append(prompt_key(labelled), answer)
+    for store in (AnswerStore(tmp_path), AnswerStore(tmp_path / "none", tmp_path)):
+        assert store.missing(KEY, [labelled]) == []
+        assert store.missing(KEY, [corrected]) == ([] if counts else [0])
+        found = [one and one.text for one in store.find(KEY, [corrected])]
+        assert found == ["예약" if counts else None]

@@ -53,6 +53,26 @@ def test_each_answer_is_asked_for_once_and_written(hosted, golden):
     golden("record/second.txt", shown(second, hosted))
 
 
+def test_answers_under_another_limit_of_tokens_are_written_too(hosted):
+    hosted.train()
+    assert hosted.shell("record", "triage", "--yes")[0] == 0
+    (path,) = hosted.files()
+    path.unlink()
+    spec = hosted.shell.root / "finetunes/triage.yaml"
+    text = spec.read_text("utf-8")
+    spec.write_text(text.replace("max_tokens: 16", "max_tokens: 77"), "utf-8")
+    assert spec.read_text("utf-8") != text
+
+    code, text, asked = asked_by(hosted, "record", "triage", "--yes")
+
+    assert (code, asked) == (0, []), text
+    (path,) = hosted.files()
+    assert len(answers_in(path)) == HELD_OUT + TRAIN
+    # In a clone, only the file that was committed counts.
+    hosted.forget_answers()
+    assert asked_by(hosted, "record", "triage", "--yes")[2] == []
+
+
 def test_without_an_evaluation_the_held_out_rows_are_asked_too(hosted):
     hosted.train()
     hosted.forget_answers()
@@ -199,6 +219,8 @@ def test_without_metrics_the_expected_answers_tell_if_they_are_labels(hosted):
 
     lines = rows(40).splitlines(keepends=True)
     texts = [line.replace(LABELS[n % 3], f"답변 {n}") for n, line in enumerate(lines)]
+    # Other questions: a changed label alone would ask nobody again.
+    texts = [line.replace('"content": "', '"content": "다시: ', 1) for line in texts]
     hosted.shell.write("finetunes/data/triage.jsonl", "".join(texts))
     asked = asked_by(hosted, "record", "triage", "--yes")[2]
     assert asked
