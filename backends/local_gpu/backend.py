@@ -22,6 +22,7 @@ from backends.contract.jobs import (
     Event,
     Job,
     JobState,
+    Memory,
     Recipe,
     TrainRequest,
 )
@@ -44,6 +45,9 @@ from backends.local_gpu.jobs.launchers import LAUNCHERS
 from backends.local_gpu.jobs.run_dir import NAME, RunDir, run_of, runs_by_name, runs_of
 from backends.local_gpu.jobs.run_dir import create as create_run
 from backends.local_gpu.json_files import read_lines
+from backends.local_gpu.memory.needs import memory_of
+from backends.local_gpu.memory.room import room_of
+from backends.local_gpu.memory.shape import read_shape
 from backends.local_gpu.models import base_models
 from backends.local_gpu.models.adapter_layers import problems_of, read_layers
 from backends.local_gpu.models.adopted_adapters import take_over
@@ -148,6 +152,14 @@ class LocalGpuBackend:
             device = visible_devices(os.environ)[0]
             hours = speeds.hours(self._state, request, device, examples, tokens)
         return Estimate(usd=(0.0, 0.0), gpu_hours=hours, steps=steps)
+
+    def memory(self, request: TrainRequest) -> Memory | None:
+        """Return the memory that a job needs, where the base model is on this machine."""
+        shape = read_shape(base_models.model_folder(request.base_model))
+        if shape is None:
+            return None
+        inspector = self.inspector(request.base_model, request.method, request.hyperparameters)
+        return memory_of(request, shape, inspector, room_of(visible_devices(os.environ)[0]))
 
     def find_jobs(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""

@@ -25,7 +25,7 @@ _RATES: Final = {"lora": 2e-4, "full": 2e-5}
 _PREFERENCE_RATES: Final = {"lora": 1e-5, "full": 1e-6}
 """Preferences want a twentieth: a model that answers well is to change little."""
 
-_LATER: Final[Mapping[str, Json]] = {"thinking": "off"}
+_LATER: Final[Mapping[str, Json]] = {"thinking": "off", "gradient_checkpointing": "auto"}
 """Settings newer than recorded builds: left out at their default, so fingerprints do not change."""
 
 
@@ -57,6 +57,9 @@ class _Common(BaseModel):
     """Gradients are scaled down to this norm; 0 leaves them alone."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """Precision of the matrix work; `auto` is bfloat16 on a GPU that has it, else float32."""
+    gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
+    """`on` keeps only the input of each layer and computes the layer again: less memory, a third
+    more time, and exactly the same model. `auto` does so where the memory would not do without."""
 
     @field_validator("warmup_steps")
     @classmethod

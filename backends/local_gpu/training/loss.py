@@ -8,7 +8,7 @@ tiles.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import torch
 from transformers import PreTrainedModel
@@ -78,13 +78,10 @@ def labelled_loss(model: PreTrainedModel, *, head_learns: bool = True) -> Labell
     decoder, first_head = model.get_decoder(), model.get_output_embeddings()
     vocabulary = model.config.get_text_config().vocab_size
 
-    def inside(batch: Batch) -> Any:  # noqa: ANN401 - each architecture has an output of its own
-        return decoder(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
-        )
-
     def hidden(batch: Batch, chosen: torch.Tensor) -> torch.Tensor:
-        states: torch.Tensor = inside(batch).last_hidden_state  # (batch, length, width)
+        states: torch.Tensor = decoder(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
+        ).last_hidden_state  # (batch, length, width)
         return states[chosen]
 
     def short_way(states: torch.Tensor) -> torch.Tensor:

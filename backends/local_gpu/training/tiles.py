@@ -9,18 +9,16 @@ What fits one tile is computed in one piece, with the same operations as without
 """
 
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
+from backends.local_gpu.memory.tile_size import ELEMENTS, ELEMENTS_ELSE
+
 Head: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """From hidden states (positions, width) to logits (positions, vocabulary)."""
-
-ELEMENTS: Final = {"cuda": 2**26}
-"""Most logits of a tile, by the type of the device: a GPU needs more work at once than a CPU."""
-ELEMENTS_ELSE: Final = 2**24
 
 
 def rows_of_tile(vocabulary: int, device: str) -> int:
@@ -53,44 +51,23 @@ def token_losses(
     if head_learns:
         tiles = [checkpoint(_losses, head, *part, use_reentrant=False) for part in parts]
         return torch.cat(tiles)
-    losses: torch.Tensor = _FrozenHead.apply(head, hidden, targets, rows)
-    return losses
+    return _with_gradients(head, hidden, targets, rows)
 
 
 def _losses(head: Head, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return cross_entropy(head(hidden).float(), targets, reduction="none")
 
 
-class _FrozenHead(torch.autograd.Function):  # type: ignore[misc]
-    """Losses whose gradients are computed at once: a position's loss depends on itself alone."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,  # noqa: ANN401 - torch's context has no type
-        head: Head,
-        hidden: torch.Tensor,
-        targets: torch.Tensor,
-        rows: int,
-    ) -> torch.Tensor:
-        """Compute the losses, and keep each position's gradient in place of its logits."""
-        gradient = torch.empty_like(hidden)
-        losses = []
-        for start in range(0, len(targets), rows):
-            here = slice(start, start + rows)
-            with torch.enable_grad():
-                tile = hidden[here].detach().requires_grad_()
-                found = _losses(head, tile, targets[here])
-                (gradient[here],) = torch.autograd.grad(found.sum(), tile)
-            losses.append(found.detach())
-            del found
-        ctx.save_for_backward(gradient)
-        return torch.cat(losses)
-
-    @staticmethod
-    def backward(
-        ctx: Any,  # noqa: ANN401 - torch's context has no type
-        upstream: torch.Tensor,
-    ) -> tuple[None, torch.Tensor, None, None]:
-        """Scale each position's gradient by that of its loss."""
-        (gradient,) = ctx.saved_tensors
-        return None, gradient * upstream[:, None].to(gradient.dtype), None, None
+def _with_gradients(
+    head: Head, hidden: torch.Tensor, targets: torch.Tensor, rows: int
+) -> torch.Tensor:
+    """Compute losses with their gradients: a position's loss depends on this position alone."""
+    gradient, losses = torch.empty_like(hidden), []
+    for start in range(0, len(targets), rows):
+        here = slice(start, start + rows)
+        tile = hidden[here].detach().requires_grad_()
+        found = _losses(head, tile, targets[here])
+        (gradient[here],) = torch.autograd.grad(found.sum(), tile)
+        losses.append(found.detach())
+    # The last factor adds nothing to the losses; backpropagation finds the gradients in it.
+    return torch.cat(losses) + ((hidden - hidden.detach()) * gradient).sum(dim=-1)
