@@ -55,8 +55,9 @@ class _Common(BaseModel):
     """AdamW's decay per step, times the rate."""
     max_grad_norm: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Gradients are scaled down to this norm; 0 leaves them alone."""
-    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    """Precision of the matrix work; `auto` is bfloat16 on a GPU that has it, else float32."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Precision of the matrix work; `auto` is bfloat16 on a GPU that has it, else float32. `float16`
+    scales the losses, for GPUs without bfloat16 (T4, V100)."""
     gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
     """`on` keeps only the input of each layer and computes the layer again: less memory, a third
     more time, and exactly the same model. `auto` does so where the memory would not do without."""

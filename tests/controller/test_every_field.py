@@ -588,6 +588,7 @@ LOCAL = {
     "weight_decay": 0.1,
     "max_grad_norm": 0.5,
     "dtype": "float32",
+    "gradient_checkpointing": "on",
     "chat_template": "chatml",
     "thinking": "on",
     "max_length": 64,

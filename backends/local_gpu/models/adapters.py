@@ -60,6 +60,17 @@ def add_adapter(model: PreTrainedModel, settings: Mapping[str, Any]) -> peft.Pef
         ) from error
 
 
+def share_inputs(model: torch.nn.Module) -> None:
+    """Let autocast cast the inputs of adapters.
+
+    peft casts the input of each adapter to float32, and autocast casts that back: layers with the
+    same input would keep a copy each.
+    """
+    for module in model.modules():
+        if hasattr(module, "cast_input_dtype_enabled"):
+            module.cast_input_dtype_enabled = False
+
+
 def _require_own_weights(model: PreTrainedModel, wanted: str | Sequence[str]) -> None:
     """Require that no adapter is on weights shared by the input and the output layer.
 

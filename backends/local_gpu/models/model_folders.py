@@ -35,6 +35,11 @@ from backends.local_gpu.tokens.chat_tokens import Chat
 
 _WEIGHTS: Final = "*.safetensors"
 _TRAINABLE: Final = {"BF16": torch.bfloat16, "F16": torch.float16}
+_PRECISIONS: Final = {
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float32": torch.float32,
+}
 _AS_THE_BASE: Final = 2
 """From this recipe on, a fully trained model is stored complete, in its base's precision."""
 
@@ -58,9 +63,9 @@ def device() -> torch.device:
 def precision(wanted: str, where: torch.device) -> torch.dtype:
     """Return the precision of the matrix work."""
     if wanted == "auto":
-        has_it = where.type == "cuda" and torch.cuda.is_bf16_supported()
+        has_it = where.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if has_it else torch.float32
-    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+    return _PRECISIONS[wanted]
 
 
 def base_folder(base_model: BaseModel) -> Path:

@@ -4,9 +4,9 @@ The order follows from the seed and the epoch alone. Examples of similar length 
 that little is padded. The longest batch comes first, so that a lack of memory shows at once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ import torch
 
 from backends.local_gpu.training.tokenized_dataset import IGNORED, Tokens
 
+Batch: TypeAlias = Mapping[str, torch.Tensor]
+"""Tensors of some examples."""
 _POOL: Final = 50
 """Batches sorted by length together; more would make batches alike from epoch to epoch."""
 _POOLS: Final = 4
@@ -118,6 +120,16 @@ def by_length(lengths: npt.NDArray[np.int64], size: int) -> list[list[int]]:
     """Return batches of examples of similar length, longest first; for measuring."""
     places = np.argsort(-lengths, kind="stable")
     return [places[at : at + size].tolist() for at in range(0, len(places), size)]
+
+
+def part_of(batch: Batch, rows: Sequence[int]) -> Batch:
+    """Return some rows of a batch, without padding that all of them have."""
+    at = torch.tensor(rows, device=batch["input_ids"].device)
+    picked = {key: value[at] for key, value in batch.items()}
+    longest = int(picked["attention_mask"].sum(dim=1).max())
+    for key in ("input_ids", "attention_mask", "labels"):
+        picked[key] = picked[key][:, :longest]
+    return picked
 
 
 def collate(tokens: Tokens, places: Sequence[int]) -> dict[str, torch.Tensor]:

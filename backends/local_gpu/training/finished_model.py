@@ -59,6 +59,11 @@ def facts_of(trainer: LabelledTrainer, where: torch.device, dtype: torch.dtype) 
             for last in history.observed[-1:]
             for name, number in last.items()
         },
+        **(
+            {"batch_size": trainer.batch_size, "accumulation": trainer.accumulation}
+            if history.halvings
+            else {}
+        ),
         "seconds": round(seconds, 3),
         "tokens_per_s": round(tokens / (seconds - history.measuring), 1),
         "peak_memory_mb": round(peak),

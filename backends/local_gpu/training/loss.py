@@ -5,7 +5,7 @@ layer needs most of the memory and, in small models, most of the time: its logit
 tiles.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -14,10 +14,10 @@ import torch
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import MoeModelOutputWithPast
 
+from backends.local_gpu.training.batching import Batch
 from backends.local_gpu.training.tiles import Head, rows_of_tile, token_losses
 from backends.local_gpu.training.tokenized_dataset import IGNORED
 
-Batch: TypeAlias = Mapping[str, torch.Tensor]
 Hidden: TypeAlias = Callable[[Batch, torch.Tensor], torch.Tensor]
 Way: TypeAlias = tuple[Hidden, Head]
 """A way to logits: see `LabelledLoss`."""
@@ -176,17 +176,17 @@ def computing(where: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return precision
 
 
-def labels_in(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def labels_in(batch: Batch) -> torch.Tensor:
     """Return the number of labelled tokens of a batch: those that `total` sums over."""
     return _targets(batch)[1].sum()
 
 
-def labels_by_row(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def labels_by_row(batch: Batch) -> torch.Tensor:
     """Return the number of labelled tokens of each example of a batch: (batch,)."""
     return _targets(batch)[1].sum(dim=1)
 
 
-def _targets(batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def _targets(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """Return each position's next token, and the positions that count: both (batch, length)."""
     labels = batch["labels"]
     targets = torch.full_like(labels, IGNORED)

@@ -32,7 +32,7 @@ from backends.local_gpu.jobs.run_dir import RunDir, read_request, write_end
 from backends.local_gpu.jobs.speeds import remember
 from backends.local_gpu.jobs.worker_record import HEARTBEAT_S, read_worker, write_worker
 from backends.local_gpu.json_files import read_json
-from backends.local_gpu.models.adapters import add_adapter
+from backends.local_gpu.models.adapters import add_adapter, share_inputs
 from backends.local_gpu.models.base_models import verify_unchanged
 from backends.local_gpu.models.model_folders import (
     base_folder,
@@ -49,6 +49,7 @@ from backends.local_gpu.training.arguments import training_arguments
 from backends.local_gpu.training.checkpoints import TrainingState, newest_checkpoint
 from backends.local_gpu.training.disk_space import require_room
 from backends.local_gpu.training.finished_model import facts_of, write_model, write_success
+from backends.local_gpu.training.fitting import is_out_of_memory, make_fit
 from backends.local_gpu.training.learned import check_adapter, check_learned, sums
 from backends.local_gpu.training.loss import computing, labelled_loss
 from backends.local_gpu.training.objectives.choose import (
@@ -147,6 +148,8 @@ def train(run: RunDir, stop: Stop) -> bool:
         switch_dropout_off(model)
     set_seed(request.seed)
     trained = add_adapter(model, settings) if adapter else model
+    if dtype != torch.float32:
+        share_inputs(trained)
     before = sums(trained)
 
     resumed = newest_checkpoint(run.checkpoints, request.fingerprint, request.attempt)
@@ -156,6 +159,11 @@ def train(run: RunDir, stop: Stop) -> bool:
         trained, training_arguments(run, settings, request.seed, where), objective, history, dtype
     )
     trainer.notify = partial(note, run)
+    longest = int(objective.train.lengths.max())
+    halvings = make_fit(model, base, request, longest, dtype, trainer.notify)
+    if halvings > history.halvings:
+        history.halvings = halvings
+        note(run, f"batches of {trainer.batch_size} are accumulated {trainer.accumulation} times")
     if not adapter:
         trainer.reserve = whole_size(trained, base, settings["recipe"])
     require_room(run.path, trainer.reserve)
@@ -261,7 +269,7 @@ def note(run: RunDir, message: str) -> None:
 
 def _explain(error: Exception) -> tuple[str, str]:
     text = f"{type(error).__name__}: {error}"
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate" in text:
+    if is_out_of_memory(error):
         return (
             f"out of memory ({text.splitlines()[0]})",
             (

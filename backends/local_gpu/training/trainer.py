@@ -28,7 +28,7 @@ from transformers import (
 from backends.atomic_files import publish_dir
 from backends.contract.errors import BackendError
 from backends.local_gpu.json_files import json_bytes
-from backends.local_gpu.training.batching import Batches, Examples, by_length
+from backends.local_gpu.training.batching import Batch, Batches, Examples, by_length
 from backends.local_gpu.training.checkpoints import STATE, TrainingState, checkpoints
 from backends.local_gpu.training.disk_space import (
     checkpoint_size,
@@ -37,12 +37,15 @@ from backends.local_gpu.training.disk_space import (
     is_about_room,
     trained_size,
 )
+from backends.local_gpu.training.fitting import is_out_of_memory
 from backends.local_gpu.training.loss import computing
-from backends.local_gpu.training.objectives.objective import Batch, Objective
+from backends.local_gpu.training.objectives.objective import Objective
 from backends.local_gpu.training.pace import Pace
 
 CHECKPOINT_SECONDS: Final = "FTCTL_CHECKPOINT_SECONDS"
 """Environment variable: seconds between checkpoints within an epoch."""
+_LEAST_SCALE: Final = 1.0
+"""Scale of losses in float16 below which infinite gradients are the training's own."""
 _SMALL: Final = 256 * 2**20
 """Largest size in bytes at which the checkpoint before the newest is kept too."""
 
@@ -81,6 +84,13 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         self.reserve = trained_size(model)
         """Bytes that the trained model needs on disk."""
         self._told = False
+        self._step: list[Batch] = []
+        """The batches of this optimiser step so far."""
+        self._observed_before: torch.Tensor | None = None
+        if dtype == torch.float16:
+            # Small gradients would be zero in 16 bits: losses are scaled up, gradients down again.
+            self.accelerator.scaler = torch.amp.GradScaler(args.device.type)
+            self.accelerator.unscale_gradients = self._unscale
         self.pace = Pace(
             started=time.monotonic(),
             size=checkpoint_size(model),
@@ -111,10 +121,90 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         self.observed = _sum(self.observed, outcome.observed)
         return outcome.total / num_items_in_batch
 
+    def training_step(
+        self,
+        model: torch.nn.Module,
+        inputs: Batch,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Add a batch's gradients; where the memory does not do, halve the batches of the step."""
+        self._step.append(inputs)
+        loss = self._attempt(model, inputs, num_items_in_batch)
+        while loss is None:
+            self._halve()
+            # A part of the gradients may be there already, so the whole step starts anew.
+            model.zero_grad()
+            self.observed = self._observed_before
+            for batch in self._step:
+                loss = self._attempt(model, batch, num_items_in_batch)
+                if loss is None:
+                    break
+        return loss
+
+    def _attempt(
+        self, model: torch.nn.Module, batch: Batch, items: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """Return a batch's part of the loss; None if the memory does not do."""
+        try:
+            parts = self._parts(batch, self.history.halvings)
+            losses = [super(LabelledTrainer, self).training_step(model, p, items) for p in parts]
+            return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # The error held on to what the batch had allocated.
+        if self.args.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _parts(self, batch: Batch, halvings: int) -> list[Batch]:
+        halves = self.objective.halves(batch) if halvings else None
+        if halves is None:
+            return [batch]
+        return [part for half in halves for part in self._parts(half, halvings - 1)]
+
+    def _halve(self) -> None:
+        """Halve batches from now on.
+
+        Raises:
+            BackendError: Batches cannot be smaller.
+        """
+        before = [len(self._parts(batch, self.history.halvings)) for batch in self._step]
+        self.history.halvings += 1
+        after = [len(self._parts(batch, self.history.halvings)) for batch in self._step]
+        if before == after:
+            raise BackendError(
+                f"out of memory at step {self.state.global_step + 1}, in batches of "
+                f"{self.batch_size} examples",
+                "Set `gradient_checkpointing: on`, lower `per_device_train_batch_size`, or shorten "
+                "the examples (`prepare: {max_tokens: ...}`).",
+            )
+        self.notify(
+            f"out of memory at step {self.state.global_step + 1}: from now on, batches of "
+            f"{self.batch_size} are accumulated {self.accumulation} times; each step sees the same "
+            "examples"
+        )
+
+    @property
+    def batch_size(self) -> int:
+        """Examples that go through the model at once."""
+        return max(1, int(self.args.per_device_train_batch_size) >> self.history.halvings)
+
+    @property
+    def accumulation(self) -> int:
+        """Batches of an optimiser step."""
+        whole = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+        return -(-int(whole) // self.batch_size)
+
+    def _unscale(self, optimizer: object = None) -> None:
+        del optimizer
+        self.accelerator.scaler.unscale_(self.optimizer.optimizer)
+
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
     ) -> tuple[list[Batch], torch.Tensor]:
         """Return the batches of an optimiser step, and the number of items that they have."""
+        self._step, self._observed_before = [], self.observed
         batches = list(islice(epoch_iterator, num_batches))
         items = torch.zeros((), dtype=torch.int64)
         for batch in batches:
@@ -159,6 +249,8 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         """Add every step's loss; a loss that is not finite ends the run before it is saved."""
         if "loss" in logs:
             for key in ("loss", "grad_norm"):
+                if key == "grad_norm" and self._is_scale_falling():
+                    continue
                 if not math.isfinite(logs.get(key, 0.0)):
                     raise BackendError(
                         f"the {key.replace('_', ' ')} became {logs[key]} "
@@ -169,6 +261,11 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         super().log(logs, start_time)
         # The curve is in progress.jsonl; here it would grow with every checkpoint.
         self.state.log_history.clear()
+
+    def _is_scale_falling(self) -> bool:
+        """Return True if a gradient may be infinite because losses are still scaled too high."""
+        scaler = self.accelerator.scaler
+        return scaler is not None and scaler.get_scale() > _LEAST_SCALE
 
     def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
         """Write weights only: transformers would write the arguments as a pickle."""
