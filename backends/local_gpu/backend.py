@@ -12,7 +12,7 @@ from typing import Final
 
 from backends.contract.backend import Capabilities, Endpoint
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
-from backends.contract.errors import BackendError, HyperparametersInvalid
+from backends.contract.errors import BackendError, FieldProblem, HyperparametersInvalid
 from backends.contract.exports import FORMATS, ExportRequest, ExportStep
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import (
@@ -38,13 +38,13 @@ from backends.local_gpu.inference.trained_models import (
     run_of_model,
 )
 from backends.local_gpu.jobs import jobs, speeds
-from backends.local_gpu.jobs.child_process import require_packages
+from backends.local_gpu.jobs.child_process import require_packages, require_quantization
 from backends.local_gpu.jobs.curves import curve_of
 from backends.local_gpu.jobs.devices import visible_devices
 from backends.local_gpu.jobs.launchers import LAUNCHERS
 from backends.local_gpu.jobs.run_dir import NAME, RunDir, run_of, runs_by_name, runs_of
 from backends.local_gpu.jobs.run_dir import create as create_run
-from backends.local_gpu.json_files import read_lines
+from backends.local_gpu.json_files import read_json, read_lines
 from backends.local_gpu.memory.needs import memory_of
 from backends.local_gpu.memory.room import room_of
 from backends.local_gpu.memory.shape import read_shape
@@ -115,7 +115,7 @@ class LocalGpuBackend:
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> ExampleInspector:
         """Return the inspector for these settings; it refuses examples that cannot be trained on."""
-        _require_layers(base_model, hyperparameters)
+        _require_trainable(base_model, hyperparameters)
         template, length = (hyperparameters.get(key) for key in ("chat_template", "max_length"))
         return LocalInspector(
             base_model=base_model,
@@ -185,6 +185,7 @@ class LocalGpuBackend:
         """Start the job of this fingerprint and attempt, or return the one that exists."""
         # A job that cannot start would count as failed. What is missing can be installed before.
         require_packages()
+        require_quantization(request.hyperparameters)
         if self._run(run_of(self._state, request).job_id) is None:
             base_models.require_obtainable(request.base_model)
         run = create_run(self._state, request)
@@ -290,13 +291,22 @@ def create(state: Path, _endpoint: Endpoint | None = None) -> LocalGpuBackend:
     return LocalGpuBackend(state)
 
 
-def _require_layers(base_model: BaseModel, settings: Mapping[str, Json]) -> None:
-    """Require that the base model has the layers that the settings put an adapter on.
+def _require_trainable(base_model: BaseModel, settings: Mapping[str, Json]) -> None:
+    """Require that a base model can be trained: it has the layers for an adapter, or its weights.
 
     Raises:
         HyperparametersInvalid: With every setting that does not fit.
     """
-    if settings.get("target_modules", _EVERY) == _EVERY and not settings.get("lora_dropout"):
+    config = read_json(base_models.model_folder(base_model) / "config.json") or {}
+    if "quantization_config" in config and settings.get("finetuning_type") == "full":
+        problem = FieldProblem(
+            field="finetuning_type",
+            message=f"the weights of {base_model.reference} are quantised: only an adapter learns",
+            remedy="Write `finetuning_type: lora`, or name the model that is not quantised.",
+        )
+        raise HyperparametersInvalid([problem])
+    special = settings.get("lora_dropout") or settings.get("use_dora")
+    if settings.get("target_modules", _EVERY) == _EVERY and not special:
         return  # fits every model, and is the most common setting
     layers = read_layers(base_models.model_folder(base_model))
     problems = [] if layers is None else problems_of(layers, settings)

@@ -25,7 +25,14 @@ _RATES: Final = {"lora": 2e-4, "full": 2e-5}
 _PREFERENCE_RATES: Final = {"lora": 1e-5, "full": 1e-6}
 """Preferences want a twentieth: a model that answers well is to change little."""
 
-_LATER: Final[Mapping[str, Json]] = {"thinking": "off", "gradient_checkpointing": "auto"}
+_LATER: Final[Mapping[str, Json]] = {
+    "thinking": "off",
+    "gradient_checkpointing": "auto",
+    "optim": "adamw",
+    "quantization": None,
+    "use_dora": False,
+    "loraplus_lr_ratio": None,
+}
 """Settings newer than recorded builds: left out at their default, so fingerprints do not change."""
 
 
@@ -61,6 +68,9 @@ class _Common(BaseModel):
     gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
     """`on` keeps only the input of each layer and computes the layer again: less memory, a third
     more time, and exactly the same model. `auto` does so where the memory would not do without."""
+
+    optim: Literal["adamw", "adamw_8bit"] = "adamw"
+    """Optimiser; `adamw_8bit` keeps its state in a quarter of the memory. Needs bitsandbytes."""
 
     @field_validator("warmup_steps")
     @classmethod
@@ -142,6 +152,14 @@ class _Adapter(BaseModel):
     """Share of the adapter's inputs dropped during training."""
     use_rslora: bool = True
     """Rank-stabilised scaling, so that a higher `r` does not need another rate."""
+    quantization: Literal["nf4"] | None = None
+    """`nf4` keeps the frozen base model in 4 bits while the adapter learns (QLoRA). Needs
+    bitsandbytes."""
+    use_dora: bool = False
+    """Learn the length of each weight vector apart from its direction (DoRA): slower, and better at
+    a low `r`."""
+    loraplus_lr_ratio: float | None = Field(default=None, ge=1, le=1000, allow_inf_nan=False)
+    """Rate of the adapter's second matrix as a multiple of `learning_rate` (LoRA+), such as 16."""
     target_modules: (
         Literal["all-linear"]
         | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
@@ -227,7 +245,7 @@ def parse(method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
         rates = _RATES if "beta" not in settings else _PREFERENCE_RATES
         settings["learning_rate"] = rates[str(settings["finetuning_type"])]
     for key, default in _LATER.items():
-        if settings.get(key) == default:
+        if key in settings and settings[key] == default:
             del settings[key]
     return {**settings, "recipe": RECIPE}
 
@@ -242,7 +260,10 @@ def _unknown_keys(raw: Mapping[str, Json], parts: Sequence[type[BaseModel]]) -> 
     for key in raw:
         if key in known:
             continue
-        if key in _Adapter.model_fields:
+        if key == "quantization":
+            message = "a base model in 4 bits cannot be trained in full, only with an adapter"
+            remedy = "Remove it, or write `finetuning_type: lora`."
+        elif key in _Adapter.model_fields:
             message = "belongs to an adapter, and finetuning_type is full"
             remedy = "Remove it, or write `finetuning_type: lora`."
         elif key in _Texts.model_fields:

@@ -22,9 +22,10 @@ from backends.local_gpu.hyperparameters import parse
 from backends.local_gpu.memory.estimate import Batch, Plan, estimate
 from backends.local_gpu.memory.shape import read_shape
 from backends.local_gpu.memory.tile_size import ELEMENTS_ELSE
-from backends.local_gpu.models.adapters import add_adapter
+from backends.local_gpu.models.adapters import add_adapter, share_inputs
 from backends.local_gpu.models.model_folders import load_model
 from backends.local_gpu.training.batching import collate
+from backends.local_gpu.training.fitting import checkpoint_layers
 from backends.local_gpu.training.loss import computing, labelled_loss
 from backends.local_gpu.training.tokenized_dataset import Tokens
 from tests.allocated import peak_of, resident
@@ -90,6 +91,8 @@ WAYS = {
     "lora-float32": {},
     "lora-bfloat16": {"dtype": "bfloat16"},
     "lora-checkpointing": {"gradient_checkpointing": "on"},
+    "qlora-bfloat16": {"dtype": "bfloat16", "quantization": "nf4"},
+    "dora-float32": {"use_dora": True},
     "full-float32": {"finetuning_type": "full"},
     "full-bfloat16": {"finetuning_type": "full", "dtype": "bfloat16"},
 }
@@ -123,12 +126,15 @@ def measured(folder, settings):
     where = torch.device("cpu")
     dtype = torch.bfloat16 if settings["dtype"] == "bfloat16" else torch.float32
     full = settings["finetuning_type"] == "full"
-    model = load_model(folder, torch.float32 if full else dtype, where)
+    quantization = settings.get("quantization")
+    model = load_model(folder, torch.float32 if full else dtype, where, quantization)
     loss = labelled_loss(model)
     trained = model if full else add_adapter(model, settings)
+    if dtype != torch.float32:
+        share_inputs(trained)
     trained.train()
     if settings.get("gradient_checkpointing") == "on":
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_layers(model)
     learning = [one for one in trained.parameters() if one.requires_grad]
     optimiser = torch.optim.AdamW(learning, lr=1e-4, fused=True)
     inputs = batch()

@@ -14,8 +14,8 @@ _FLOAT: Final = 4
 _HALF: Final = 2
 _MOMENTS: Final = {"adamw": 8.0, "adamw_8bit": 2.03}
 """Bytes that an optimiser keeps for each trained number."""
-_NF4: Final = 0.5 + 4 / 64
-"""Bytes of a number in four bits, with a scale for each 64 numbers."""
+_NF4: Final = 0.5 + 1 / 64
+"""Bytes of a number in four bits, with a scale of one byte for each 64 numbers."""
 _LOGITS: Final = 12
 """Bytes of a logit: itself, its logarithm and its gradient."""
 _CHUNK: Final = 64
@@ -176,6 +176,9 @@ def _layer(shape: Shape, settings: Mapping[str, Any], batch: Batch, width: int) 
     if not full:
         targets = _targets(shape, settings)
         bytes_ += len(targets) / shape.layers * int(settings["r"]) * width
+        if settings.get("use_dora"):
+            # What the layer and the adapter give, to learn the lengths.
+            bytes_ += sum(out for _, out, _ in targets) / shape.layers * 2 * width
         if settings.get("lora_dropout"):
             # What is left of the inputs, and which were dropped.
             bytes_ += sum(into for _, _, into in targets) / shape.layers * 2 * width

@@ -25,6 +25,7 @@ Change: TypeAlias = tuple[str, Mapping[str, Any]]
 _CHANGES: Final[tuple[Change, ...]] = (
     ("gradient_checkpointing: auto", {"gradient_checkpointing": "auto"}),
     ("dtype: bfloat16", {"dtype": "bfloat16"}),
+    ("quantization: nf4", {"quantization": "nf4"}),
     ("per_device_train_batch_size: 2", {"per_device_train_batch_size": 2}),
     (
         "finetuning_type: lora",
@@ -118,9 +119,13 @@ def longest_example(path: Path, inspector: ExampleInspector, max_length: int | N
 
 def _are_less(settings: Mapping[str, Any], changes: tuple[Change, ...]) -> bool:
     """Return True if each of some changes means less memory."""
-    present = {"gradient_checkpointing": "auto", **settings}
+    present = {"gradient_checkpointing": "auto", "quantization": None, **settings}
+    becomes_adapter = any("finetuning_type" in change for _, change in changes)
     for _, change in changes:
         (key, value), *_ = change.items()
+        is_full = settings["finetuning_type"] == "full" and not becomes_adapter
+        if key == "quantization" and is_full:
+            return False
         if present[key] == value:
             return False
         if key == "per_device_train_batch_size" and present[key] < value:

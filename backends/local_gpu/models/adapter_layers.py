@@ -145,6 +145,14 @@ def problems_of(layers: Layers, settings: Mapping[str, Json]) -> list[FieldProbl
     on_experts = layers.joined and (
         named is None or any(one.rpartition(".")[2] in among for one in named)
     )
+    if on_experts and settings.get("use_dora"):
+        problems.append(
+            FieldProblem(
+                field="use_dora",
+                message="adapters of this base model's experts have no lengths to learn",
+                remedy="Remove it, or name the layers of its attention in `target_modules`.",
+            )
+        )
     if on_experts and settings.get("lora_dropout"):
         problems.append(
             FieldProblem(

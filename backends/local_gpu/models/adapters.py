@@ -44,6 +44,7 @@ def add_adapter(model: PreTrainedModel, settings: Mapping[str, Any]) -> peft.Pef
         lora_alpha=settings["lora_alpha"],
         lora_dropout=settings["lora_dropout"],
         use_rslora=settings["use_rslora"],
+        use_dora=bool(settings.get("use_dora")),
         target_modules=wanted,
     )
     try:

@@ -30,6 +30,7 @@ from backends.local_gpu.json_files import json_bytes
 from backends.local_gpu.models.base_models import local_folder, not_here, require_obtainable
 from backends.local_gpu.models.language_part import language_part
 from backends.local_gpu.models.model_files import copy_tokenizer
+from backends.local_gpu.models.quantized import measure_as_trained, opening
 from backends.local_gpu.models.safetensors_headers import headers
 from backends.local_gpu.tokens.chat_tokens import Chat
 
@@ -88,11 +89,19 @@ def base_folder(base_model: BaseModel) -> Path:
     return Path(found)
 
 
-def load_model(folder: Path, dtype: torch.dtype, where: torch.device) -> PreTrainedModel:
+def load_model(
+    folder: Path, dtype: torch.dtype, where: torch.device, quantization: str | None = None
+) -> PreTrainedModel:
     """Open a model.
 
+    Args:
+        folder: Its folder.
+        dtype: Precision of its weights, or of the work on quantised ones.
+        where: Device to load it to.
+        quantization: `nf4` to keep the weights of its linear layers in 4 bits.
+
     Raises:
-        BackendError: The model cannot be opened.
+        BackendError: The model cannot be opened, or a package is missing.
     """
     transformers.utils.logging.disable_progress_bar()
     try:
@@ -104,6 +113,7 @@ def load_model(folder: Path, dtype: torch.dtype, where: torch.device) -> PreTrai
             dtype=dtype,
             local_files_only=True,
             use_safetensors=True,
+            **opening(quantization, dtype, where),
             trust_remote_code=False,
         )
     except (OSError, ValueError, KeyError) as error:
@@ -111,7 +121,10 @@ def load_model(folder: Path, dtype: torch.dtype, where: torch.device) -> PreTrai
             f"the model in {folder} cannot be opened: {error}",
             "Check that it is a causal language model that the installed transformers supports.",
         ) from error
-    return model.to(where)
+    if quantization is None:
+        return model.to(where)
+    measure_as_trained(model)
+    return model
 
 
 def save_model(model: PreTrainedModel, target: Path, folder: Path, recipe: int) -> None:

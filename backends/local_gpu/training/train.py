@@ -142,7 +142,9 @@ def train(run: RunDir, stop: Stop) -> bool:
     base = base_folder(request.base_model)
     adapter = settings["finetuning_type"] == "lora"
     # A frozen base may have the computation's precision; trained weights need float32.
-    model = load_model(base, dtype if adapter else torch.float32, where)
+    model = load_model(
+        base, dtype if adapter else torch.float32, where, settings.get("quantization")
+    )
     chat, job = _job(run, request, model)
     if METHODS[request.method].is_of_preferences:
         switch_dropout_off(model)
@@ -159,11 +161,8 @@ def train(run: RunDir, stop: Stop) -> bool:
         trained, training_arguments(run, settings, request.seed, where), objective, history, dtype
     )
     trainer.notify = partial(note, run)
-    longest = int(objective.train.lengths.max())
-    halvings = make_fit(model, base, request, longest, dtype, trainer.notify)
-    if halvings > history.halvings:
-        history.halvings = halvings
-        note(run, f"batches of {trainer.batch_size} are accumulated {trainer.accumulation} times")
+    trainer.rate_ratio = settings.get("loraplus_lr_ratio")
+    _fit(run, request, model, base, trainer)
     if not adapter:
         trainer.reserve = whole_size(trained, base, settings["recipe"])
     require_room(run.path, trainer.reserve)
@@ -221,6 +220,17 @@ def _job(run: RunDir, request: TrainRequest, model: PreTrainedModel) -> tuple[Ch
         held_out=EncodedSplit(rows=held_out, path=run.held_out),
         longest=longest,
     )
+
+
+def _fit(
+    run: RunDir, request: TrainRequest, model: PreTrainedModel, base: Path, trainer: LabelledTrainer
+) -> None:
+    """Make a training fit its device, and note how."""
+    longest, history = int(trainer.objective.train.lengths.max()), trainer.history
+    halvings = make_fit(model, base, request, longest, trainer.dtype, trainer.notify)
+    if halvings > history.halvings:
+        history.halvings = halvings
+        note(run, f"batches of {trainer.batch_size} are accumulated {trainer.accumulation} times")
 
 
 def _objective(

@@ -17,6 +17,7 @@ from typing import Final
 
 import torch
 from peft import PeftModel
+from peft.optimizers import create_loraplus_optimizer
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader
 from transformers import (
@@ -83,6 +84,8 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         """Receives messages for people."""
         self.reserve = trained_size(model)
         """Bytes that the trained model needs on disk."""
+        self.rate_ratio: float | None = None
+        """Rate of an adapter's second matrices as a multiple of the first ones'."""
         self._told = False
         self._step: list[Batch] = []
         """The batches of this optimiser step so far."""
@@ -96,6 +99,21 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
             size=checkpoint_size(model),
             fixed=None if chosen is None else float(chosen),
         )
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """Create the optimiser, with two rates where `rate_ratio` is set."""
+        if self.rate_ratio is None:
+            return super().create_optimizer(model)
+        kind, arguments = Trainer.get_optimizer_cls_and_kwargs(self.args, self.model)
+        self.optimizer = create_loraplus_optimizer(
+            self.model,
+            kind,
+            loraplus_lr_ratio=self.rate_ratio,
+            loraplus_lr_embedding=self.args.learning_rate,
+            loraplus_weight_decay=self.args.weight_decay,
+            **arguments,
+        )
+        return self.optimizer
 
     def get_train_dataloader(self) -> DataLoader[int]:
         """Return the batches of the epoch that `batches.epoch` names."""
