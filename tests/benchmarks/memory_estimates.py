@@ -172,6 +172,9 @@ def main():
             write_model(name, Path(folder))
             shape = read_shape(Path(folder))
             for way in given.ways:
+                if shape.joined and "use_dora" in WAYS[way]:
+                    cells.append("refused")
+                    continue
                 settings = parse("supervised", WAYS[way]) | {"recipe": 2}
                 plan = Plan(
                     half=settings["dtype"] == "bfloat16",

@@ -60,7 +60,7 @@ class LabelledLoss:
             self.hidden(batch, chosen),
             targets[chosen],
             rows_of_tile(self.vocabulary, chosen.device.type),
-            head_learns=self.head_learns(),
+            self.head_learns,
         )
 
 

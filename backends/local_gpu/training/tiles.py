@@ -32,7 +32,11 @@ def rows_of_tile(vocabulary: int, device: str) -> int:
 
 
 def token_losses(
-    head: Head, hidden: torch.Tensor, targets: torch.Tensor, rows: int, *, head_learns: bool
+    head: Head,
+    hidden: torch.Tensor,
+    targets: torch.Tensor,
+    rows: int,
+    head_learns: Callable[[], bool],
 ) -> torch.Tensor:
     """Return the negative log likelihood of each target, in nats: (positions,).
 
@@ -41,14 +45,15 @@ def token_losses(
         hidden: Hidden states of the positions: (positions, width).
         targets: The token that each position is to predict: (positions,).
         rows: Positions of a tile.
-        head_learns: True if weights that `head` uses are trained.
+        head_learns: Returns True if weights that `head` uses are trained.
     """
     if len(targets) <= rows:
         return _losses(head, hidden, targets)
     parts = zip(hidden.split(rows), targets.split(rows), strict=True)
-    if not (torch.is_grad_enabled() and (hidden.requires_grad or head_learns)):
+    learns = torch.is_grad_enabled() and head_learns()
+    if not learns and not (torch.is_grad_enabled() and hidden.requires_grad):
         return torch.cat([_losses(head, *part) for part in parts])
-    if head_learns:
+    if learns:
         tiles = [checkpoint(_losses, head, *part, use_reentrant=False) for part in parts]
         return torch.cat(tiles)
     return _with_gradients(head, hidden, targets, rows)

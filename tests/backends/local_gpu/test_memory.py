@@ -147,6 +147,7 @@ def test_what_a_person_wrote_is_kept(shape):
     [
         ({"finetuning_type": "full"}, 40, "finetuning_type: lora"),
         ({"dtype": "float32"}, 24, "dtype: bfloat16"),
+        ({}, 12, "quantization: nf4"),
         ({"gradient_checkpointing": "off"}, 20, "gradient_checkpointing: auto"),
         ({}, 4, None),
     ],
@@ -189,7 +190,9 @@ def test_a_plan_tells_what_is_needed_and_refuses_what_cannot_fit(shape, request_
     small = memory_of(request, shape, Counts(), Room(device="0", size=8 * GB, half=True))
     assert small.problem.startswith("training needs 16.")
     assert small.problem.endswith("batches of 1, and GPU 0 has 7.4 GB for it")
-    assert "Use a smaller base model" in small.remedy
+    assert small.remedy == "Write `quantization: nf4` in `hyperparameters`."
+    tiny = memory_of(request, shape, Counts(), Room(device="0", size=4 * GB, half=True))
+    assert "Use a smaller base model" in tiny.remedy
     full = request_of([900], finetuning_type="full")
     refused = memory_of(full, shape, Counts(), Room(device="0", size=80 * GB, half=True))
     assert refused.remedy == "Write `finetuning_type: lora` in `hyperparameters`."
