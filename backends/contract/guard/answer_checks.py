@@ -223,8 +223,6 @@ CHECKS: Final[Mapping[str, Callable[[Call, Any, Given], None]]] = {
     "inspector.count": _counts,
     "estimate": _estimate,
     "estimate_answers": _answers_estimate,
-
-
     "memory": _memory,
     "find_jobs": _jobs_of_fingerprints,
     "find_jobs_by_name": _jobs_of_names,
