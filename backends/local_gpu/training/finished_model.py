@@ -61,6 +61,7 @@ def facts_of(trainer: LabelledTrainer, where: torch.device, dtype: torch.dtype) 
         },
         "seconds": round(seconds, 3),
         "tokens_per_s": round(tokens / (seconds - history.measuring), 1),
+        "padding": round(1 - tokens / history.slots, 4),
         "peak_memory_mb": round(peak),
         "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu",
         "dtype": str(dtype).removeprefix("torch."),

@@ -59,6 +59,8 @@ from backends.local_gpu.training.objectives.choose import (
 )
 from backends.local_gpu.training.objectives.objective import Objective
 from backends.local_gpu.training.objectives.reference import Reference
+from backends.local_gpu.training.packing.fill import budget_of
+from backends.local_gpu.training.packing.self_check import start_packing
 from backends.local_gpu.training.reporter import Reporter
 from backends.local_gpu.training.tokenized_dataset import encode_file
 from backends.local_gpu.training.trainer import LabelledTrainer
@@ -143,6 +145,8 @@ def train(run: RunDir, stop: Stop) -> bool:
     # A frozen base may have the computation's precision; trained weights need float32.
     model = load_model(base, dtype if adapter else torch.float32, where)
     chat, job = _job(run, request, model)
+    if settings.get("packing"):
+        start_packing(model, job.loss, job.train.rows, partial(computing, where, dtype))
     if METHODS[request.method].is_of_preferences:
         switch_dropout_off(model)
     set_seed(request.seed)
@@ -153,7 +157,12 @@ def train(run: RunDir, stop: Stop) -> bool:
     history = resumed[1] if resumed else TrainingState(request.fingerprint, request.attempt)
     objective = _objective(run, job, trained, history, partial(computing, where, dtype))
     trainer = LabelledTrainer(
-        trained, training_arguments(run, settings, request.seed, where), objective, history, dtype
+        trained,
+        training_arguments(run, settings, request.seed, where),
+        objective,
+        history,
+        dtype,
+        budget_of(settings),
     )
     trainer.notify = partial(note, run)
     if not adapter:
@@ -200,8 +209,9 @@ def _job(run: RunDir, request: TrainRequest, model: PreTrainedModel) -> tuple[Ch
     chat = reader if isinstance(reader, Chat) else None
     if chat is not None and METHODS[request.method].is_of_preferences:
         reader = Answers(chat=chat)
-    train_set = encode_file(reader, run.train, run.origins, longest)
-    held_out = encode_file(reader, run.held_out, None, longest)
+    batch = settings.get("max_tokens_per_batch")
+    train_set = encode_file(reader, run.train, run.origins, longest, batch)
+    held_out = encode_file(reader, run.held_out, None, longest, batch)
     if len(train_set) == 0:
         raise BackendError("there is nothing to train on: the training set is empty")
     return chat, Job(
@@ -228,7 +238,7 @@ def _objective(
         model=trained,
         loss=job.loss,
         precision=precision,
-        size=job.settings["per_device_train_batch_size"],
+        size=job.settings.get("per_device_train_batch_size", 1),
         folder=run.checkpoints,
         note=partial(note, run),
     )

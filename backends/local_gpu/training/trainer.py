@@ -40,6 +40,8 @@ from backends.local_gpu.training.disk_space import (
 from backends.local_gpu.training.loss import computing
 from backends.local_gpu.training.objectives.objective import Batch, Objective
 from backends.local_gpu.training.pace import Pace
+from backends.local_gpu.training.packing.documents import sent
+from backends.local_gpu.training.packing.fill import Budget
 
 CHECKPOINT_SECONDS: Final = "FTCTL_CHECKPOINT_SECONDS"
 """Environment variable: seconds between checkpoints within an epoch."""
@@ -57,6 +59,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         objective: Objective,
         history: TrainingState,
         dtype: torch.dtype,
+        budget: Budget | None = None,
     ) -> None:
         super().__init__(model=model, args=args, train_dataset=Examples(len(objective.train)))
         self.objective = objective
@@ -68,7 +71,9 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
             args.gradient_accumulation_steps,
             args.seed,
             regroups=objective.regroups,
+            budget=budget,
         )
+        self.budget = budget
         self.observed: torch.Tensor | None = None
         """Sums of what the batches since `take_observed` observed."""
         # The loss always divides by the items of the whole optimiser step.
@@ -116,13 +121,16 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
     ) -> tuple[list[Batch], torch.Tensor]:
         """Return the batches of an optimiser step, and the number of items that they have."""
         batches = list(islice(epoch_iterator, num_batches))
-        items = torch.zeros((), dtype=torch.int64)
-        for batch in batches:
-            items += self.objective.items(batch)
-        items = items.to(device)
+        items = torch.tensor(sum(map(self.objective.items, batches)))
+        self.history.slots += sum(batch["input_ids"].numel() for batch in batches)
+        items = items.to(device, non_blocking=True)
         if self.args.world_size > 1:
             items = self.accelerator.gather(items).sum()
         return batches, items
+
+    def _prepare_inputs(self, inputs: Batch) -> Batch:
+        """Return a batch on the device; what the host needs of it stays."""
+        return sent(inputs, self.args.device)
 
     def take_observed(self) -> dict[str, float]:
         """Return what was observed since the last call, by name."""
@@ -146,11 +154,12 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         self.model.eval()
         total, items, observed = 0.0, 0, None
         with torch.no_grad(), self.compute_loss_context_manager():
-            for places in by_length(examples.lengths, self.args.per_device_train_batch_size):
+            size = self.args.per_device_train_batch_size
+            for places in by_length(examples.lengths, size, self.budget):
                 batch = self._prepare_inputs(examples.collate(places))
                 outcome = self.objective.outcome(batch)
                 total += float(outcome.total)
-                items += int(self.objective.items(batch))
+                items += self.objective.items(batch)
                 observed = _sum(observed, outcome.observed)
         self.model.train()
         return total / items, {} if observed is None else self.objective.named(observed)
