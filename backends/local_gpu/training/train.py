@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from backends.atomic_files import append_line
 from backends.contract.errors import BackendError
 from backends.contract.jobs import TrainRequest
 from backends.contract.methods import METHODS
+from backends.contract.speed import speed_words
 from backends.local_gpu.jobs.run_dir import RunDir, read_request, write_end
 from backends.local_gpu.jobs.speeds import remember
 from backends.local_gpu.jobs.worker_record import HEARTBEAT_S, read_worker, write_worker
@@ -48,7 +49,12 @@ from backends.local_gpu.tokens.tokenizers import open_example_tokenizer
 from backends.local_gpu.training.arguments import training_arguments
 from backends.local_gpu.training.checkpoints import TrainingState, newest_checkpoint
 from backends.local_gpu.training.disk_space import require_room
-from backends.local_gpu.training.finished_model import facts_of, write_model, write_success
+from backends.local_gpu.training.finished_model import (
+    facts_of,
+    speed_of,
+    write_model,
+    write_success,
+)
 from backends.local_gpu.training.learned import check_adapter, check_learned, sums
 from backends.local_gpu.training.loss import computing, labelled_loss
 from backends.local_gpu.training.objectives.choose import (
@@ -60,8 +66,9 @@ from backends.local_gpu.training.objectives.choose import (
 from backends.local_gpu.training.objectives.objective import Objective
 from backends.local_gpu.training.objectives.reference import Reference
 from backends.local_gpu.training.packing.fill import budget_of
-from backends.local_gpu.training.packing.self_check import start_packing
+from backends.local_gpu.training.packing.self_check import attention_of, start_packing
 from backends.local_gpu.training.reporter import Reporter
+from backends.local_gpu.training.speed.work import work_of
 from backends.local_gpu.training.tokenized_dataset import encode_file
 from backends.local_gpu.training.trainer import LabelledTrainer
 
@@ -145,8 +152,7 @@ def train(run: RunDir, stop: Stop) -> bool:
     # A frozen base may have the computation's precision; trained weights need float32.
     model = load_model(base, dtype if adapter else torch.float32, where)
     chat, job = _job(run, request, model)
-    if settings.get("packing"):
-        start_packing(model, job.loss, job.train.rows, partial(computing, where, dtype))
+    _choose_attention(model, job, where, partial(computing, where, dtype))
     if METHODS[request.method].is_of_preferences:
         switch_dropout_off(model)
     set_seed(request.seed)
@@ -186,7 +192,10 @@ def train(run: RunDir, stop: Stop) -> bool:
         return False
     check_learned(before, sums(trained))
     check_adapter(trained, settings["recipe"])
-    facts = facts_of(trainer, where, dtype)
+    flops = work_of(model, job.train.rows) * settings["num_train_epochs"]
+    facts = facts_of(trainer, where, dtype) | speed_of(trainer, where, dtype, flops)
+    facts["attention"] = attention_of(model)
+    note(run, speed_words(facts))
     write_model(
         run, request, trained, facts, lambda to, texts: complete_folder(to, chat, base, texts)
     )
@@ -223,6 +232,21 @@ def _job(run: RunDir, request: TrainRequest, model: PreTrainedModel) -> tuple[Ch
         held_out=EncodedSplit(rows=held_out, path=run.held_out),
         longest=longest,
     )
+
+
+def _choose_attention(
+    model: PreTrainedModel,
+    job: Job,
+    where: torch.device,
+    precision: Callable[[], AbstractContextManager[None]],
+) -> None:
+    """Let a model compute packed rows if the job has any."""
+    if job.settings.get("packing"):
+        start_packing(model, job.loss, job.train.rows, precision)
+    elif where.type == "cuda":
+        # The same attention needs no mask for padding: looking whether there is any stops the host.
+        with suppress(BackendError):
+            start_packing(model, job.loss, job.train.rows, precision)
 
 
 def _objective(

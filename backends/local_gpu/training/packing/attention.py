@@ -2,7 +2,9 @@
 
 The fast kernel is torch's own for sequences of variable length; it needs a GPU and half precision.
 Elsewhere, documents of similar length become the rows of ordinary attention, which is as exact.
-A batch that is not packed is computed by transformers' own function.
+
+No mask is made for `NAME`. A batch that is not packed has its padding at the end, where no token of
+an example looks.
 """
 
 import inspect
@@ -14,9 +16,8 @@ from typing import Any, Final, TypeAlias, TypedDict, Unpack
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from backends.local_gpu.training.packing.documents import Documents
 
@@ -29,6 +30,10 @@ KERNEL: Final[Callable[..., torch.Tensor] | None] = (
 """Torch's attention for sequences of variable length; None before torch 2.10."""
 _TAKES: Final = frozenset(inspect.signature(KERNEL).parameters) if KERNEL else frozenset[str]()
 """Names of the kernel's arguments, which differ between versions of torch."""
+VARLEN: Final = "varlen"
+SDPA: Final = "sdpa"
+USED: Final[set[str]] = set()
+"""Kernels that computed packed rows in this process: `VARLEN`, `SDPA`."""
 _HALF: Final = (torch.bfloat16, torch.float16)
 _LARGEST_HEAD: Final = 256
 """Largest head that the kernel computes."""
@@ -81,7 +86,7 @@ def attend(
         query: (batch, heads, length, size), as are the others.
         key: The keys, which may have fewer heads.
         value: The values, with as many heads as the keys.
-        attention_mask: Mask of a batch that is not packed.
+        attention_mask: None, unless a model makes a mask of its own.
         documents: The documents of a packed row.
         options: What else the model asks for.
 
@@ -91,15 +96,19 @@ def attend(
     Raises:
         CannotPack: The model asks for something that is not computed for packed rows.
     """
-    if documents is None:
-        found: tuple[torch.Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, **options
-        )
-        return found
     for name in _UNSUPPORTED:
         if options.get(name) is not None:
             raise CannotPack(f"its attention uses `{name}`")
     window = options.get("sliding_window")
+    if documents is None:
+        if attention_mask is None and window is not None:
+            attention_mask = _band(query.shape[2], window, query.device)
+        found: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, **options
+        )
+        return found
+    if attention_mask is not None:
+        raise CannotPack("it makes a mask of its own")
     scores = Scores(
         scaling=options.get("scaling"),
         # Where no document reaches beyond the window, it changes nothing.
@@ -107,8 +116,11 @@ def attend(
         dropout=float(options.get("dropout") or 0.0),
     )
     heads = _rows(query), _rows(key), _rows(value)
-    compute = by_kernel if is_for_kernel(heads, scores) else by_groups
-    return compute(heads, documents, scores)[None], None
+    if is_for_kernel(heads, scores):
+        USED.add(VARLEN)
+        return by_kernel(heads, documents, scores)[None], None
+    USED.add(SDPA)
+    return by_groups(heads, documents, scores)[None], None
 
 
 def is_for_kernel(heads: Heads, scores: Scores) -> bool:
@@ -190,15 +202,4 @@ def _rows(values: torch.Tensor) -> torch.Tensor:
     return values[0].transpose(0, 1)
 
 
-def _mask(
-    *sizes: int, attention_mask: torch.Tensor | None = None, **options: object
-) -> torch.Tensor | None:
-    """Return the mask of a batch that is not packed; a packed row has none."""
-    if attention_mask is None:
-        return None
-    mask: torch.Tensor | None = sdpa_mask(*sizes, attention_mask=attention_mask, **options)
-    return mask
-
-
 AttentionInterface.register(NAME, attend)
-AttentionMaskInterface.register(NAME, _mask)

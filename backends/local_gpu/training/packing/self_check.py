@@ -26,6 +26,8 @@ _APART: Final = {torch.float32: 5e-5}
 """Largest change of a token's loss that rounding explains, in nats, by precision. The same shapes are
 computed twice: only experts round differently when other tokens share them."""
 _APART_ELSE: Final = 2e-2
+_CHOSEN: Final = "_attn_implementation"
+"""Name of the attention in a model's settings."""
 _REMEDY: Final = (
     "Remove `packing`. `max_tokens_per_batch` alone puts examples of similar length together."
 )
@@ -51,24 +53,29 @@ def start_packing(
     if not getattr(model, "_supports_attention_backend", False):
         raise _refused("its attention cannot be replaced")
     rows = _two(tokens)
-    training = model.training
+    training, before = model.training, getattr(model.config, _CHOSEN)
     model.eval()
-    with torch.no_grad(), precision():
-        alone = [_losses(model, loss, collate(rows, [place])) for place in (0, 1)]
-        # The name is known to transformers since `attention` was imported.
-        model.set_attn_implementation(attention.NAME)
-        try:
-            together = _losses(model, loss, pack(rows, [0, 1]))
-            # The labels in front of the second example are other ones now.
-            second = len(alone[1])
-            other = _losses(model, loss, pack(_exchanged(rows), [0, 1]))
-        except attention.CannotPack as error:
-            raise _refused(str(error)) from error
-    model.train(training)
-    dtype = _precision(precision, model)
+    try:
+        with torch.no_grad(), precision():
+            _check(model, loss, rows, _precision(model))
+    except (BackendError, attention.CannotPack) as error:
+        model.set_attn_implementation(before)
+        raise (error if isinstance(error, BackendError) else _refused(str(error))) from error
+    finally:
+        model.train(training)
+
+
+def _check(model: PreTrainedModel, loss: LabelledLoss, rows: Tokens, dtype: torch.dtype) -> None:
+    """Compute two rows alone, then together after the attention is replaced, and compare."""
+    alone = [_losses(model, loss, collate(rows, [place])) for place in (0, 1)]
+    # The name is known to transformers since `attention` was imported.
+    model.set_attn_implementation(attention.NAME)
+    together = _losses(model, loss, pack(rows, [0, 1]))
+    other = _losses(model, loss, pack(_exchanged(rows), [0, 1]))
     separate, packed = float(torch.cat(alone).sum()), float(together.sum())
     if not abs(packed - separate) <= _AGREE.get(dtype, _AGREE_ELSE) * abs(separate):
         raise _refused(f"their loss is {packed:.6g} in one row and {separate:.6g} in two")
+    second = len(alone[1])
     change = float((together[-second:] - other[-second:]).abs().max())
     if not change <= _APART.get(dtype, _APART_ELSE):
         raise _refused(
@@ -76,10 +83,18 @@ def start_packing(
         )
 
 
+def attention_of(model: PreTrainedModel) -> str:
+    """Return the name of the kernel that computes a model's attention."""
+    name = str(getattr(model.config, _CHOSEN))
+    if name != attention.NAME:
+        return name
+    return attention.VARLEN if attention.VARLEN in attention.USED else attention.SDPA
+
+
 def _two(tokens: Tokens) -> Tokens:
     """Return the shortest and the longest example that have a label."""
     counts = tokens.labels_by_row
-    usable = np.flatnonzero(counts > 0)
+    usable = np.flatnonzero(counts > 0) if counts.any() else np.arange(len(counts))
     lengths = tokens.lengths[usable]
     return tokens.some([int(usable[lengths.argmin()]), int(usable[lengths.argmax()])])
 
@@ -99,12 +114,10 @@ def _losses(
     return loss.per_token(sent(batch, where)).float().cpu()
 
 
-def _precision(
-    precision: Callable[[], AbstractContextManager[None]], model: PreTrainedModel
-) -> torch.dtype:
+def _precision(model: PreTrainedModel) -> torch.dtype:
+    """Return the precision of the context that this is called in."""
     kind = model.device.type
-    with precision():
-        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.dtype
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.dtype
 
 
 def _refused(reason: str) -> BackendError:
