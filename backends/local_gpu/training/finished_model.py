@@ -145,9 +145,10 @@ def write_model(
 
 
 def write_success(run: RunDir, facts: Mapping[str, Json]) -> None:
-    """Record that the model of a run is complete; its checkpoints go."""
+    """Record that the model of a run is complete; its checkpoints and tokens go."""
     # The model is there; the result comes last.
     shutil.rmtree(run.checkpoints, ignore_errors=True)
+    shutil.rmtree(run.tokens, ignore_errors=True)
     ended: dict[str, Json] = {
         "state": "succeeded",
         "facts": dict(facts),

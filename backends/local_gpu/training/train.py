@@ -69,7 +69,8 @@ from backends.local_gpu.training.packing.fill import budget_of
 from backends.local_gpu.training.packing.self_check import attention_of, start_packing
 from backends.local_gpu.training.reporter import Reporter
 from backends.local_gpu.training.speed.work import work_of
-from backends.local_gpu.training.tokenized_dataset import encode_file
+from backends.local_gpu.training.token_files import kept_tokens
+from backends.local_gpu.training.tokenized_dataset import Tokens, encode_file
 from backends.local_gpu.training.trainer import LabelledTrainer
 
 STOPPED: Final = 143
@@ -219,8 +220,13 @@ def _job(run: RunDir, request: TrainRequest, model: PreTrainedModel) -> tuple[Ch
     if chat is not None and METHODS[request.method].is_of_preferences:
         reader = Answers(chat=chat)
     batch = settings.get("max_tokens_per_batch")
-    train_set = encode_file(reader, run.train, run.origins, longest, batch)
-    held_out = encode_file(reader, run.held_out, None, longest, batch)
+
+    def encoded(path: Path, origins: Path | None) -> Tokens:
+        encode = partial(encode_file, reader, path, origins, longest, batch)
+        return kept_tokens(run.tokens / path.stem, path, encode)
+
+    train_set = encoded(run.train, run.origins)
+    held_out = encoded(run.held_out, None)
     if len(train_set) == 0:
         raise BackendError("there is nothing to train on: the training set is empty")
     return chat, Job(

@@ -87,10 +87,13 @@ def test_a_training_with_filled_batches_resumes_exactly(
             assert not training.train(run, stop)
             monkeypatch.undo()
             monkeypatch.setenv("FTCTL_CHECKPOINT_SECONDS", "0")
+            # Nothing is encoded again: the tokens are on the disk.
+            monkeypatch.setattr(training, "encode_file", None)
             stop = training.Stop(cancel=run.cancel)
         assert training.train(run, stop)
         made.append(run)
     straight, resumed = made
+    assert not resumed.tokens.exists()
     assert "resumed from checkpoint-5" in resumed.progress.read_text()
     found = weights(resumed)
     for name, tensor in weights(straight).items():
