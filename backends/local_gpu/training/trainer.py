@@ -187,7 +187,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         grad_norm: torch.Tensor,
         model: torch.nn.Module,
         *more: object,
-        learning_rate: float,
+        learning_rate: float | None = None,
     ) -> None:
         """Keep a step's numbers, read those that are due, then save if that is due."""
         step = self.state.global_step
@@ -196,7 +196,8 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
             self._noted = step
             if self.args.world_size > 1:
                 tr_loss = self.accelerator.reduce(tr_loss, "mean")
-            self._readings.add(step, tr_loss, grad_norm, learning_rate)
+            rate = self._get_learning_rate() if learning_rate is None else learning_rate
+            self._readings.add(step, tr_loss, grad_norm, rate)
             self._tr_loss.zero_()
         if not self.defers or self._readings.are_due() or self._is_turning_point(step):
             self._read()

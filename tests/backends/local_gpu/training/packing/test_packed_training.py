@@ -88,7 +88,7 @@ def test_a_training_with_filled_batches_resumes_exactly(
             monkeypatch.undo()
             monkeypatch.setenv("FTCTL_CHECKPOINT_SECONDS", "0")
             # Nothing is encoded again: the tokens are on the disk.
-            monkeypatch.setattr(training, "encode_file", None)
+            monkeypatch.setattr(training, "encode_file", pytest.fail)
             stop = training.Stop(cancel=run.cancel)
         assert training.train(run, stop)
         made.append(run)
