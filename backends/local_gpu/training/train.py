@@ -305,8 +305,8 @@ def _explain(error: Exception) -> tuple[str, str]:
         return (
             f"out of memory ({text.splitlines()[0]})",
             (
-                "halve `per_device_train_batch_size` and double `gradient_accumulation_steps`: "
-                "the same training in half the memory"
+                "halve `per_device_train_batch_size` or `max_tokens_per_batch`, and double "
+                "`gradient_accumulation_steps`: as many examples for each step in half the memory"
             ),
         )
     return text, "the whole traceback is in the job's log: `ftctl logs NAME`"
