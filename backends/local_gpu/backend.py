@@ -47,6 +47,7 @@ from backends.local_gpu.json_files import read_lines
 from backends.local_gpu.models import base_models
 from backends.local_gpu.models.adapter_layers import problems_of, read_layers
 from backends.local_gpu.models.adopted_adapters import take_over
+from backends.local_gpu.models.packable import packing_problems
 from backends.local_gpu.tokens.inspector import LocalInspector
 
 _JOB: Final = "run-"
@@ -111,37 +112,40 @@ class LocalGpuBackend:
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> ExampleInspector:
         """Return the inspector for these settings; it refuses examples that cannot be trained on."""
-        _require_layers(base_model, hyperparameters)
-        template, length = (hyperparameters.get(key) for key in ("chat_template", "max_length"))
+        _require_fitting(base_model, hyperparameters)
+        template, length, batch = (
+            hyperparameters.get(key)
+            for key in ("chat_template", "max_length", "max_tokens_per_batch")
+        )
         return LocalInspector(
             base_model=base_model,
             chat_template=None if template is None else str(template),
             thinking=hyperparameters.get("thinking") == "on",
             max_length=length if isinstance(length, int) else None,
             answers=METHODS[method].is_of_preferences,
+            max_tokens_per_batch=batch if isinstance(batch, int) else None,
         )
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
         """Return the number of steps of a job, and its hours where `max_gpu_hours` limits them.
 
-        The job costs only time, which is known where trainings of the same kind ended here.
+        The job costs only time, which is known where trainings of the same kind ended here. Batches
+        that are filled to a number of tokens are counted only when it begins.
         """
         settings = request.hyperparameters
-        length = settings.get("max_length")
+        length, budget = (settings.get(key) for key in ("max_length", "max_tokens_per_batch"))
         if isinstance(length, int):
             # Texts are read in blocks: at least one for each text, and enough for all tokens.
             if tokens is None:
                 return Estimate(usd=(0.0, 0.0))
             examples = max(examples, -(-tokens // length))
-        size, accumulation, epochs = (
-            int(str(settings[key]))
-            for key in (
-                "per_device_train_batch_size",
-                "gradient_accumulation_steps",
-                "num_train_epochs",
-            )
+        accumulation, epochs = (
+            int(str(settings[key])) for key in ("gradient_accumulation_steps", "num_train_epochs")
         )
-        steps = -(-examples // (size * accumulation)) * epochs
+        steps = None
+        if budget is None:
+            size = int(str(settings["per_device_train_batch_size"]))
+            steps = -(-examples // (size * accumulation)) * epochs
         hours = None
         # Each training measures its own hours. Without a limit, they change no decision.
         if request.max_gpu_hours is not None:
@@ -278,16 +282,18 @@ def create(state: Path, _endpoint: Endpoint | None = None) -> LocalGpuBackend:
     return LocalGpuBackend(state)
 
 
-def _require_layers(base_model: BaseModel, settings: Mapping[str, Json]) -> None:
-    """Require that the base model has the layers that the settings put an adapter on.
+def _require_fitting(base_model: BaseModel, settings: Mapping[str, Json]) -> None:
+    """Require a base model that the settings can be used with.
 
     Raises:
         HyperparametersInvalid: With every setting that does not fit.
     """
-    if settings.get("target_modules", _EVERY) == _EVERY and not settings.get("lora_dropout"):
-        return  # fits every model, and is the most common setting
-    layers = read_layers(base_models.model_folder(base_model))
-    problems = [] if layers is None else problems_of(layers, settings)
+    folder = base_models.model_folder(base_model)
+    problems = packing_problems(folder, settings)
+    # These fit every model, and are the most common settings.
+    if settings.get("target_modules", _EVERY) != _EVERY or settings.get("lora_dropout"):
+        layers = read_layers(folder)
+        problems += [] if layers is None else problems_of(layers, settings)
     if problems:
         raise HyperparametersInvalid(problems)
 

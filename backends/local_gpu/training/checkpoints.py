@@ -21,6 +21,7 @@ class TrainingState:
         observed: What was observed on held-out examples after every epoch, besides the loss.
         seconds: Time spent training, without interruptions.
         measuring: Part of `seconds` spent measuring held-out examples.
+        slots: Positions of all batches so far, with their padding.
     """
 
     fingerprint: str
@@ -30,6 +31,7 @@ class TrainingState:
     observed: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     measuring: float = 0.0
+    slots: int = 0
 
 
 def newest_checkpoint(

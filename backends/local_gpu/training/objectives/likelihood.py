@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from backends.local_gpu.training.batching import collate
+from backends.local_gpu.training.batching import collate, pack
 from backends.local_gpu.training.loss import LabelledLoss, labels_in
 from backends.local_gpu.training.objectives.objective import Batch, Outcome
 from backends.local_gpu.training.tokenized_dataset import Tokens
@@ -15,9 +15,11 @@ from backends.local_gpu.training.tokenized_dataset import Tokens
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sequences:
-    """Examples that are one row each. Implements `ExampleSet`."""
+    """Examples of one text each. Implements `ExampleSet`."""
 
     rows: Tokens
+    packed: bool = False
+    """True if the examples of a batch share a row."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -38,8 +40,8 @@ class Sequences:
         return self.rows.labels
 
     def collate(self, places: Sequence[int]) -> Batch:
-        """Return `input_ids`, `attention_mask` and `labels`, each (batch, longest)."""
-        return collate(self.rows, places)
+        """Return a batch of rows, padded or packed."""
+        return pack(self.rows, places) if self.packed else collate(self.rows, places)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,7 @@ class Likelihood:
         """Return the summed negative log likelihood of the labelled tokens, in nats."""
         return Outcome(total=self.loss.total(batch))
 
-    def items(self, batch: Batch) -> torch.Tensor:
+    def items(self, batch: Batch) -> int:
         """Return the number of labelled tokens."""
         return labels_in(batch)
 
