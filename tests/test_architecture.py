@@ -37,6 +37,7 @@ LAYERS = (
         "backends.contract.exports",
         "backends.contract.jobs",
         "backends.contract.recording",
+        "backends.contract.speed",
         "backends.did_you_mean",
     ),
     ("backends.contract.inventory",),

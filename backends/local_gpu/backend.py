@@ -51,6 +51,7 @@ from backends.local_gpu.memory.shape import read_shape
 from backends.local_gpu.models import base_models
 from backends.local_gpu.models.adapter_layers import problems_of, read_layers
 from backends.local_gpu.models.adopted_adapters import take_over
+from backends.local_gpu.models.packable import packing_problems
 from backends.local_gpu.tokens.inspector import LocalInspector
 
 _JOB: Final = "run-"
@@ -115,37 +116,40 @@ class LocalGpuBackend:
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> ExampleInspector:
         """Return the inspector for these settings; it refuses examples that cannot be trained on."""
-        _require_trainable(base_model, hyperparameters)
-        template, length = (hyperparameters.get(key) for key in ("chat_template", "max_length"))
+        _require_fitting(base_model, hyperparameters)
+        template, length, batch = (
+            hyperparameters.get(key)
+            for key in ("chat_template", "max_length", "max_tokens_per_batch")
+        )
         return LocalInspector(
             base_model=base_model,
             chat_template=None if template is None else str(template),
             thinking=hyperparameters.get("thinking") == "on",
             max_length=length if isinstance(length, int) else None,
             answers=METHODS[method].is_of_preferences,
+            max_tokens_per_batch=batch if isinstance(batch, int) else None,
         )
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
         """Return the number of steps of a job, and its hours where `max_gpu_hours` limits them.
 
-        The job costs only time, which is known where trainings of the same kind ended here.
+        The job costs only time, which is known where trainings of the same kind ended here. Batches
+        that are filled to a number of tokens are counted only when it begins.
         """
         settings = request.hyperparameters
-        length = settings.get("max_length")
+        length, budget = (settings.get(key) for key in ("max_length", "max_tokens_per_batch"))
         if isinstance(length, int):
             # Texts are read in blocks: at least one for each text, and enough for all tokens.
             if tokens is None:
                 return Estimate(usd=(0.0, 0.0))
             examples = max(examples, -(-tokens // length))
-        size, accumulation, epochs = (
-            int(str(settings[key]))
-            for key in (
-                "per_device_train_batch_size",
-                "gradient_accumulation_steps",
-                "num_train_epochs",
-            )
+        accumulation, epochs = (
+            int(str(settings[key])) for key in ("gradient_accumulation_steps", "num_train_epochs")
         )
-        steps = -(-examples // (size * accumulation)) * epochs
+        steps = None
+        if budget is None:
+            size = int(str(settings["per_device_train_batch_size"]))
+            steps = -(-examples // (size * accumulation)) * epochs
         hours = None
         # Each training measures its own hours. Without a limit, they change no decision.
         if request.max_gpu_hours is not None:
@@ -291,25 +295,29 @@ def create(state: Path, _endpoint: Endpoint | None = None) -> LocalGpuBackend:
     return LocalGpuBackend(state)
 
 
-def _require_trainable(base_model: BaseModel, settings: Mapping[str, Json]) -> None:
-    """Require that a base model can be trained: it has the layers for an adapter, or its weights.
+def _require_fitting(base_model: BaseModel, settings: Mapping[str, Json]) -> None:
+    """Require a base model that the settings can be used with.
 
     Raises:
         HyperparametersInvalid: With every setting that does not fit.
     """
-    config = read_json(base_models.model_folder(base_model) / "config.json") or {}
+    folder = base_models.model_folder(base_model)
+    config = read_json(folder / "config.json") or {}
+    problems = packing_problems(folder, settings)
     if "quantization_config" in config and settings.get("finetuning_type") == "full":
-        problem = FieldProblem(
-            field="finetuning_type",
-            message=f"the weights of {base_model.reference} are quantised: only an adapter learns",
-            remedy="Write `finetuning_type: lora`, or name the model that is not quantised.",
+        problems.append(
+            FieldProblem(
+                field="finetuning_type",
+                message=f"the weights of {base_model.reference} are quantised: "
+                "only an adapter learns",
+                remedy="Write `finetuning_type: lora`, or name the model that is not quantised.",
+            )
         )
-        raise HyperparametersInvalid([problem])
+    # These fit every model, and are the most common settings.
     special = settings.get("lora_dropout") or settings.get("use_dora")
-    if settings.get("target_modules", _EVERY) == _EVERY and not special:
-        return  # fits every model, and is the most common setting
-    layers = read_layers(base_models.model_folder(base_model))
-    problems = [] if layers is None else problems_of(layers, settings)
+    if settings.get("target_modules", _EVERY) != _EVERY or special:
+        layers = read_layers(folder)
+        problems += [] if layers is None else problems_of(layers, settings)
     if problems:
         raise HyperparametersInvalid(problems)
 

@@ -4,7 +4,7 @@
 Settings that cannot change the trained weights (checkpoints, logging) are not hyperparameters.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -32,6 +32,8 @@ _LATER: Final[Mapping[str, Json]] = {
     "quantization": None,
     "use_dora": False,
     "loraplus_lr_ratio": None,
+    "packing": False,
+    "max_tokens_per_batch": None,
 }
 """Settings newer than recorded builds: left out at their default, so fingerprints do not change."""
 
@@ -78,6 +80,21 @@ class _Common(BaseModel):
         if value > 1 and not value.is_integer():
             raise ValueError(f"must be a whole number of steps, or a fraction below 1, not {value}")
         return value
+
+
+class _Filled(BaseModel):
+    """Settings of trainings whose loss is a mean over tokens."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
+    )
+
+    max_tokens_per_batch: int | None = Field(default=None, ge=8, le=16_777_216)
+    """Most tokens of a batch, with its padding, instead of `per_device_train_batch_size`: long and
+    short examples fill batches alike. No example may be longer."""
+    packing: bool = False
+    """`true` puts the examples of a batch into one row, without padding. None sees another: the run
+    checks this on the base model before it trains."""
 
 
 class _Conversations(BaseModel):
@@ -168,10 +185,10 @@ class _Adapter(BaseModel):
 
 
 _READ_AS: Final[Mapping[str, tuple[type[BaseModel], ...]]] = {
-    SUPERVISED.name: (_Conversations,),
+    SUPERVISED.name: (_Conversations, _Filled),
     DPO.name: (_Conversations, _Pairs),
     KTO.name: (_Conversations, _Marks),
-    CONTINUED_PRETRAINING.name: (_Texts,),
+    CONTINUED_PRETRAINING.name: (_Texts, _Filled),
 }
 _LEAST_MARKED: Final = 2
 """Fewest marked answers in a batch: each lends its answer to the question of another."""
@@ -192,6 +209,7 @@ COMMON_NAMES: Final[Mapping[str, str]] = {
 REFERENCE: Final[Mapping[str, type[BaseModel]]] = {
     "Every training": _Common,
     "With an adapter (`finetuning_type: lora`)": _Adapter,
+    "`method: supervised` and `continued-pretraining`": _Filled,
     "`method: supervised`, `dpo` and `kto`": _Conversations,
     "`method: dpo`": _Pairs,
     "`method: kto`": _Marks,
@@ -239,8 +257,11 @@ def parse(method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
                 remedy=f"Write {_LEAST_MARKED} or more, and lower gradient_accumulation_steps.",
             )
         )
+    problems += _overfilled(raw, settings)
     if problems:
         raise HyperparametersInvalid(problems)
+    if settings.get("max_tokens_per_batch") is not None:
+        del settings["per_device_train_batch_size"]
     if settings["learning_rate"] is None:
         rates = _RATES if "beta" not in settings else _PREFERENCE_RATES
         settings["learning_rate"] = rates[str(settings["finetuning_type"])]
@@ -248,6 +269,25 @@ def parse(method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
         if key in settings and settings[key] == default:
             del settings[key]
     return {**settings, "recipe": RECIPE}
+
+
+def _overfilled(raw: Mapping[str, Json], settings: Mapping[str, Json]) -> Iterator[FieldProblem]:
+    """Yield the problems of settings beside a batch's number of tokens."""
+    tokens, length = settings.get("max_tokens_per_batch"), settings.get("max_length")
+    if not isinstance(tokens, int):
+        return
+    if "per_device_train_batch_size" in raw:
+        yield FieldProblem(
+            field="per_device_train_batch_size",
+            message="max_tokens_per_batch already decides how many examples a batch has",
+            remedy="Remove one of them.",
+        )
+    if isinstance(length, int) and length > tokens:
+        yield FieldProblem(
+            field="max_tokens_per_batch",
+            message=f"a batch of {tokens} tokens has no room for a text of max_length {length}",
+            remedy=f"Raise it to {length} or more, or lower max_length.",
+        )
 
 
 def _has(parts: Sequence[type[BaseModel]], key: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 from backends.contract.completions import text_of
 from backends.contract.inspector import Json
 from backends.contract.jobs import Job, JobState
+from backends.contract.speed import speed_words
 from controller.evaluate.answers import shown_calls
 from controller.evaluate.curves.findings import WORDS, Finding
 from controller.evaluate.gate import RULES, parse_condition
@@ -287,6 +288,8 @@ def _build_lines(build: Build, entry: Entry, curve: Sequence[str]) -> list[str]:
     if isinstance(facts.get("trained_tokens"), int | float):
         seconds = f" in {facts['seconds']} s" if facts.get("seconds") is not None else ""
         lines.append(f"  trained     {facts['trained_tokens']:,} tokens{seconds}")
+    if speed := speed_words(facts):
+        lines.append(f"  speed       {escape_control(speed)}")
     lines += _adopted_lines(facts.get(ADOPTED))
     lines += [f"  {line}" for line in curve]
     if build.spec_commit:

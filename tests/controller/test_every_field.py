@@ -589,6 +589,8 @@ LOCAL = {
     "max_grad_norm": 0.5,
     "dtype": "float32",
     "gradient_checkpointing": "on",
+    "packing": True,
+    "max_tokens_per_batch": 4096,
     "optim": "adamw_8bit",
     "quantization": "nf4",
     "use_dora": True,

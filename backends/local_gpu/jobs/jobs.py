@@ -134,8 +134,8 @@ def _give_up(run: RunDir, launcher: Launcher) -> None:
         run,
         "failed",
         f"its process died {MAX_STARTS} times in a row before a checkpoint; its last words:\n{tail}",
-        "most often memory ran out: halve `per_device_train_batch_size` and double "
-        "`gradient_accumulation_steps`, then `ftctl retry NAME`",
+        "most often memory ran out: halve `per_device_train_batch_size` or "
+        "`max_tokens_per_batch`, double `gradient_accumulation_steps`, then `ftctl retry NAME`",
     )
 
 

@@ -113,6 +113,11 @@ class RunDir:
         """Checkpoints from which an interrupted run continues."""
         return self.path / "checkpoints"
 
+    @property
+    def tokens(self) -> Path:
+        """Folder of the encoded examples; removed when the model is complete."""
+        return self.path / "tokens"
+
 
 def folder_stem(fingerprint: str) -> str:
     """Return the first part of a run folder's name.

@@ -126,9 +126,9 @@ def _are_less(settings: Mapping[str, Any], changes: tuple[Change, ...]) -> bool:
         is_full = settings["finetuning_type"] == "full" and not becomes_adapter
         if key == "quantization" and is_full:
             return False
-        if present[key] == value:
+        if present.get(key) == value:
             return False
-        if key == "per_device_train_batch_size" and present[key] < value:
+        if key == "per_device_train_batch_size" and present.get(key, 0) < value:
             return False
     return True
 
@@ -140,7 +140,10 @@ def _ways(training: Training) -> Iterator[Fit]:
     choices = {"on": (True,), "off": (False,)}.get(str(wanted), (False, True))
     dtype = settings["dtype"]
     half = training.half if dtype == "auto" else dtype != "float32"
-    size = int(settings["per_device_train_batch_size"])
+    limit = settings.get("max_tokens_per_batch")
+    # Batches that are filled to a number of tokens have as many rows as the longest row allows.
+    of_tokens = 1 if limit is None else max(1, int(limit) // training.longest)
+    size = int(settings.get("per_device_train_batch_size") or of_tokens)
     accumulation = int(settings["gradient_accumulation_steps"])
     while True:
         for checkpointing in choices:

@@ -69,7 +69,7 @@ def memory_of(
 def remark_of(found: Fit, settings: Mapping[str, Any], longest: int) -> str:
     """Return the longest batch of a training, and what is done for it to fit."""
     parts = [f"{found.size} x {longest:,} tokens"]
-    if found.size != settings["per_device_train_batch_size"]:
+    if found.accumulation != settings["gradient_accumulation_steps"]:
         parts.append(f"accumulated {found.accumulation} times")
     if found.checkpointing:
         parts.append("gradient checkpointing")

@@ -33,6 +33,8 @@ VERSION: Final = 2
 """Raised whenever the same files would be counted otherwise."""
 RULES_VERSION: Final = 2
 """Raised whenever other examples are refused."""
+BATCH_HAS: Final = "a batch has (max_tokens_per_batch)"
+"""What limits an example's length, where batches are smaller than what the model reads."""
 _DECISIVE: Final = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 _START: Final = 3
 """Bytes: `<|i` occurs in few texts."""
@@ -58,6 +60,8 @@ class LocalInspector:
     """Of plain texts: most tokens that are read at once. None reads conversations."""
     answers: bool = False
     """True for preference pairs and marked answers."""
+    max_tokens_per_batch: int | None = None
+    """Most tokens of a batch, and so of an example; None sets no limit."""
 
     @cached_property
     def identity(self) -> str:
@@ -72,6 +76,8 @@ class LocalInspector:
             parts.append("thinking")
         if self.answers:
             parts.append("answers")
+        if self.max_tokens_per_batch is not None:
+            parts.append({"max_tokens_per_batch": self.max_tokens_per_batch})
         # Without the packages for rendering, fewer examples are refused.
         parts.append(self._templates is not None)
         if self.base_model.revision is not None:
@@ -95,7 +101,12 @@ class LocalInspector:
     @cached_property
     def limits(self) -> Limits:
         """The trainer's limits for a whole dataset: plain texts may have any length."""
-        return Limits(max_tokens=None if self.max_length is not None else self._context)
+        context, batch = self._context, self.max_tokens_per_batch
+        if self.max_length is not None:
+            return Limits()
+        if batch is not None and (context is None or batch < context):
+            return Limits(max_tokens=batch, max_tokens_of=BATCH_HAS)
+        return Limits(max_tokens=context)
 
     def count(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
         """Return each example's number of tokens in training."""

@@ -23,7 +23,6 @@ def training_arguments(
     names = (
         "num_train_epochs",
         "learning_rate",
-        "per_device_train_batch_size",
         "gradient_accumulation_steps",
         "lr_scheduler_type",
         "warmup_steps",
@@ -43,5 +42,7 @@ def training_arguments(
         disable_tqdm=True,
         log_level="warning",
         remove_unused_columns=False,
+        # Absent where batches have a number of tokens: the trainer makes its batches itself.
+        per_device_train_batch_size=settings.get("per_device_train_batch_size", 1),
         **{name: settings[name] for name in names},
     )

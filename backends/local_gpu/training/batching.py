@@ -12,10 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from backends.local_gpu.training.packing.documents import STARTS
+from backends.local_gpu.training.packing.fill import Budget, cut, fill, ordered
 from backends.local_gpu.training.tokenized_dataset import IGNORED, Tokens
 
 Batch: TypeAlias = Mapping[str, torch.Tensor]
 """Tensors of some examples."""
+LABELLED: Final = "labelled"
+"""Name of a batch's tensor with the row and the column of every position whose next token is
+learned: (2, labels)."""
 _POOL: Final = 50
 """Batches sorted by length together; more would make batches alike from epoch to epoch."""
 _POOLS: Final = 4
@@ -50,6 +55,7 @@ class Batches:
         seed: int,
         *,
         regroups: bool = True,
+        budget: Budget | None = None,
     ) -> None:
         """Prepare the batches.
 
@@ -59,6 +65,7 @@ class Batches:
             accumulation: Batches per optimiser step.
             seed: Seed of the fine-tune.
             regroups: False to keep batches, and change only the order of the steps.
+            budget: The largest batch, instead of `size`.
         """
         self.epoch = 0
         self._regroups = regroups
@@ -66,11 +73,19 @@ class Batches:
         self._size = size
         self._accumulation = accumulation
         self._seed = seed
+        self._budget = budget
+        self._filled = [] if budget is None else fill(lengths, budget, seed)
 
     def __len__(self) -> int:
+        if self._budget is not None:
+            return len(self._filled)
         return (len(self._lengths) + self._size - 1) // self._size
 
     def __iter__(self) -> Iterator[list[int]]:
+        if self._budget is not None:
+            packed, epoch = self._budget.packed, self.epoch
+            yield from ordered(self._filled, self._lengths, self._seed, epoch, packed=packed)
+            return
         whole, epoch = self._size * self._accumulation, self.epoch
         steps = epoch_batches(self._lengths, whole, self._seed, epoch if self._regroups else 0)
         if epoch and not self._regroups:
@@ -116,20 +131,47 @@ def reordered(steps: list[list[int]], step_size: int, seed: int, epoch: int) -> 
     return [*whole, *(step for step in steps if len(step) != step_size)]
 
 
-def by_length(lengths: npt.NDArray[np.int64], size: int) -> list[list[int]]:
-    """Return batches of examples of similar length, longest first; for measuring."""
+def by_length(
+    lengths: npt.NDArray[np.int64], size: int, budget: Budget | None = None
+) -> list[list[int]]:
+    """Return padded batches of examples of similar length, longest first; for measuring.
+
+    Args:
+        lengths: Tokens of each example.
+        size: Examples per batch.
+        budget: The largest batch, instead of `size`.
+    """
     places = np.argsort(-lengths, kind="stable")
+    if budget is not None:
+        return cut(lengths, places, budget)
     return [places[at : at + size].tolist() for at in range(0, len(places), size)]
 
 
+def count_of(batch: Batch) -> int:
+    """Return the number of rows of a padded batch, or of examples in a packed one."""
+    return len(batch[STARTS]) - 1 if STARTS in batch else len(batch["input_ids"])
+
+
 def part_of(batch: Batch, rows: Sequence[int]) -> Batch:
-    """Return some rows of a batch, without padding that all of them have."""
-    at = torch.tensor(rows, device=batch["input_ids"].device)
-    picked = {key: value[at] for key, value in batch.items()}
-    longest = int(picked["attention_mask"].sum(dim=1).max())
-    for key in ("input_ids", "attention_mask", "labels"):
-        picked[key] = picked[key][:, :longest]
-    return picked
+    """Return some rows of a batch, without padding that all of them have.
+
+    Args:
+        batch: A batch, padded or packed.
+        rows: Rows; of a packed batch, examples that follow each other.
+    """
+    if STARTS in batch:
+        starts = batch[STARTS][rows[0] : rows[-1] + 2]
+        span = slice(int(starts[0]), int(starts[-1]))
+        part = {key: batch[key][:, span] for key in ("input_ids", "position_ids", "labels")}
+        part[STARTS] = starts - starts[0]
+    else:
+        at = torch.tensor(rows, device=batch["input_ids"].device)
+        part = {key: value[at] for key, value in batch.items() if key != LABELLED}
+        longest = int(part["attention_mask"].sum(dim=1).max())
+        for key in ("input_ids", "attention_mask", "labels"):
+            part[key] = part[key][:, :longest]
+    learned = part["labels"][:, 1:] != IGNORED
+    return {**part, LABELLED: torch.stack(torch.nonzero(learned, as_tuple=True))}
 
 
 def collate(tokens: Tokens, places: Sequence[int]) -> dict[str, torch.Tensor]:
@@ -138,7 +180,7 @@ def collate(tokens: Tokens, places: Sequence[int]) -> dict[str, torch.Tensor]:
     The attention mask and the labels mark the padding, so its ID (0) may be the ID of any token.
 
     Returns:
-        `input_ids`, `attention_mask` and `labels`, each (batch, longest).
+        `input_ids`, `attention_mask` and `labels`, each (batch, longest), and `LABELLED`.
     """
     rows = [tokens[place] for place in places]
     shape = len(rows), max(len(ids) for ids, _ in rows)
@@ -153,4 +195,33 @@ def collate(tokens: Tokens, places: Sequence[int]) -> dict[str, torch.Tensor]:
         "input_ids": torch.from_numpy(input_ids),
         "attention_mask": torch.from_numpy(attention_mask),
         "labels": torch.from_numpy(labels),
+        LABELLED: _labelled(labels),
     }
+
+
+def pack(tokens: Tokens, places: Sequence[int]) -> dict[str, torch.Tensor]:
+    """Put examples into one row, one after the other.
+
+    The first token of an example is no label: in a row of its own, nothing predicts it.
+
+    Returns:
+        `input_ids`, `position_ids` and `labels`, each (1, tokens), `STARTS` and `LABELLED`.
+    """
+    rows = [tokens[place] for place in places]
+    starts = np.cumsum([0, *(len(ids) for ids, _ in rows)], dtype=np.int32)
+    input_ids = np.concatenate([ids for ids, _ in rows]).astype(np.int64)
+    learned = np.concatenate([learned for _, learned in rows])
+    labels = np.where(learned, input_ids, IGNORED)[None]
+    labels[0, starts[:-1]] = IGNORED
+    positions = np.arange(len(input_ids)) - np.repeat(starts[:-1], np.diff(starts))
+    return {
+        "input_ids": torch.from_numpy(input_ids)[None],
+        "position_ids": torch.from_numpy(positions)[None],
+        "labels": torch.from_numpy(labels),
+        STARTS: torch.from_numpy(starts),
+        LABELLED: _labelled(labels),
+    }
+
+
+def _labelled(labels: npt.NDArray[np.int64]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(np.nonzero(labels[:, 1:] != IGNORED)))

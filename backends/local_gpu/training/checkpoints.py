@@ -22,6 +22,7 @@ class TrainingState:
         seconds: Time spent training, without interruptions.
         halvings: How often batches were halved to fit the memory.
         measuring: Part of `seconds` spent measuring held-out examples.
+        slots: Positions of all batches so far, with their padding.
     """
 
     fingerprint: str
@@ -32,6 +33,7 @@ class TrainingState:
     seconds: float = 0.0
     measuring: float = 0.0
     halvings: int = 0
+    slots: int = 0
 
 
 def newest_checkpoint(

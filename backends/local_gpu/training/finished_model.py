@@ -22,6 +22,7 @@ from backends.local_gpu.json_files import json_bytes
 from backends.local_gpu.models.adapters import save_adapter
 from backends.local_gpu.models.model_files import weights_digest
 from backends.local_gpu.models.model_folders import base_folder, model_card, save_model
+from backends.local_gpu.training.speed.peaks import peak_flops
 from backends.local_gpu.training.trainer import LabelledTrainer
 
 PACKAGES: Final = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
@@ -59,18 +60,37 @@ def facts_of(trainer: LabelledTrainer, where: torch.device, dtype: torch.dtype) 
             for last in history.observed[-1:]
             for name, number in last.items()
         },
-        **(
-            {"batch_size": trainer.batch_size, "accumulation": trainer.accumulation}
-            if history.halvings
-            else {}
-        ),
+        **({"batch_parts": trainer.batch_parts} if history.halvings else {}),
         "seconds": round(seconds, 3),
-        "tokens_per_s": round(tokens / (seconds - history.measuring), 1),
         "peak_memory_mb": round(peak),
         "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu",
         "dtype": str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "packages": packages(),
+    }
+
+
+def speed_of(
+    trainer: LabelledTrainer, where: torch.device, dtype: torch.dtype, flops: float
+) -> dict[str, Json]:
+    """Return how fast a training was.
+
+    Args:
+        trainer: The finished training.
+        where: Its device.
+        dtype: Precision of the matrix work.
+        flops: Floating-point operations that the training needed.
+    """
+    history = trainer.history
+    tokens = trainer.objective.train.tokens * trainer.state.num_train_epochs
+    seconds = history.seconds - history.measuring
+    peak = peak_flops(torch.cuda.get_device_name(), dtype) if where.type == "cuda" else None
+    devices = trainer.args.world_size
+    return {
+        "tokens_per_s": round(tokens / seconds, 1),
+        "padding": round(1 - tokens / history.slots, 4),
+        "tflops_per_s": float(f"{flops / seconds / 1e12:.4g}"),
+        "mfu": None if peak is None else round(flops / seconds / (peak * devices), 4),
     }
 
 
@@ -126,9 +146,10 @@ def write_model(
 
 
 def write_success(run: RunDir, facts: Mapping[str, Json]) -> None:
-    """Record that the model of a run is complete; its checkpoints go."""
+    """Record that the model of a run is complete; its checkpoints and tokens go."""
     # The model is there; the result comes last.
     shutil.rmtree(run.checkpoints, ignore_errors=True)
+    shutil.rmtree(run.tokens, ignore_errors=True)
     ended: dict[str, Json] = {
         "state": "succeeded",
         "facts": dict(facts),

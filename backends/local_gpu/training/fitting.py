@@ -55,10 +55,9 @@ def make_fit(
         checkpoint_layers(model)
         if settings.get("gradient_checkpointing") != "on":
             notify("gradient checkpointing is on: without it, the memory would not do")
-    halvings = 0
-    while int(str(settings["per_device_train_batch_size"])) >> halvings > found.size:
-        halvings += 1
-    return halvings
+    # Each halving doubles the accumulation.
+    written = int(str(settings["gradient_accumulation_steps"]))
+    return (found.accumulation // written).bit_length() - 1
 
 
 def checkpoint_layers(model: PreTrainedModel) -> None:

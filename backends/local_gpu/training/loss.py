@@ -1,11 +1,11 @@
 """The loss of labelled tokens, computed from labelled positions alone.
 
 Only positions whose next token is learned go through the output layer. With a large vocabulary, that
-layer needs most of the memory and, in small models, most of the time: its logits are computed in
-tiles.
+layer needs most of the memory and, in small models, most of the time: its logits are computed
+in tiles.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -14,11 +14,14 @@ import torch
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import MoeModelOutputWithPast
 
-from backends.local_gpu.training.batching import Batch
+from backends.local_gpu.training.batching import LABELLED, Batch
+from backends.local_gpu.training.packing.documents import inputs_of
 from backends.local_gpu.training.tiles import Head, rows_of_tile, token_losses
 from backends.local_gpu.training.tokenized_dataset import IGNORED
 
-Hidden: TypeAlias = Callable[[Batch, torch.Tensor], torch.Tensor]
+Chosen: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+"""Rows and columns of some positions of a batch. Finding them would stop the host for a device."""
+Hidden: TypeAlias = Callable[[Batch, Chosen], torch.Tensor]
 Way: TypeAlias = tuple[Hidden, Head]
 """A way to logits: see `LabelledLoss`."""
 
@@ -34,7 +37,7 @@ class LabelledLoss:
     """The loss of one model."""
 
     hidden: Hidden
-    """From a batch and a mask (batch, length) of positions to what `head` needs: (chosen, width)."""
+    """From a batch and some of its positions to what `head` needs: (chosen, width)."""
     head: Head
     """From the result of `hidden` to logits (chosen, vocabulary)."""
     head_learns: Callable[[], bool]
@@ -44,22 +47,24 @@ class LabelledLoss:
 
     def total(self, batch: Batch) -> torch.Tensor:
         """Return the summed negative log likelihood of the labelled tokens, in nats."""
-        targets, chosen = _targets(batch)
-        return self._losses(batch, targets, chosen).sum()
+        return self.per_token(batch).sum()
+
+    def per_token(self, batch: Batch) -> torch.Tensor:
+        """Return the loss of `total` for each labelled token, in the order of the batch."""
+        return self._losses(batch, *_targets(batch))
 
     def per_example(self, batch: Batch) -> torch.Tensor:
         """Return the loss of `total` for each example of the batch: (batch,)."""
         targets, chosen = _targets(batch)
         losses = self._losses(batch, targets, chosen)
-        rows = chosen.nonzero()[:, 0]
-        return torch.zeros(len(targets), device=losses.device).index_add_(0, rows, losses)
+        return torch.zeros(len(targets), device=losses.device).index_add_(0, chosen[0], losses)
 
-    def _losses(self, batch: Batch, targets: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    def _losses(self, batch: Batch, targets: torch.Tensor, chosen: Chosen) -> torch.Tensor:
         return token_losses(
             self.head,
             self.hidden(batch, chosen),
             targets[chosen],
-            rows_of_tile(self.vocabulary, chosen.device.type),
+            rows_of_tile(self.vocabulary, targets.device.type),
             self.head_learns,
         )
 
@@ -78,9 +83,9 @@ def labelled_loss(model: PreTrainedModel, *, head_learns: bool = True) -> Labell
     decoder, first_head = model.get_decoder(), model.get_output_embeddings()
     vocabulary = model.config.get_text_config().vocab_size
 
-    def hidden(batch: Batch, chosen: torch.Tensor) -> torch.Tensor:
+    def hidden(batch: Batch, chosen: Chosen) -> torch.Tensor:
         states: torch.Tensor = decoder(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
+            **inputs_of(batch)
         ).last_hidden_state  # (batch, length, width)
         return states[chosen]
 
@@ -96,10 +101,8 @@ def labelled_loss(model: PreTrainedModel, *, head_learns: bool = True) -> Labell
             logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
         return logits[0]
 
-    def whole_way(batch: Batch, chosen: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = model(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
-        ).logits  # (batch, length, vocabulary)
+    def whole_way(batch: Batch, chosen: Chosen) -> torch.Tensor:
+        logits: torch.Tensor = model(**inputs_of(batch)).logits  # (batch, length, vocabulary)
         return logits[chosen]
 
     def learns() -> bool:
@@ -138,7 +141,7 @@ def _first_right(
     with torch.no_grad():
         ids = torch.arange(1, _PROBE + 1, device=model.device)[None]
         probe = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-        everywhere = torch.ones_like(ids, dtype=torch.bool)
+        everywhere = (torch.zeros_like(ids[0]), torch.arange(_PROBE, device=model.device))
         whole = whole_way(probe, everywhere)
         near = _SAME.get(whole.dtype, _SAME_ELSE)
         for hidden, head in ways:
@@ -176,19 +179,21 @@ def computing(where: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return precision
 
 
-def labels_in(batch: Batch) -> torch.Tensor:
+def labels_in(batch: Mapping[str, torch.Tensor]) -> int:
     """Return the number of labelled tokens of a batch: those that `total` sums over."""
-    return _targets(batch)[1].sum()
+    return int(batch[LABELLED].shape[1])
 
 
-def labels_by_row(batch: Batch) -> torch.Tensor:
+def labels_by_row(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Return the number of labelled tokens of each example of a batch: (batch,)."""
-    return _targets(batch)[1].sum(dim=1)
+    targets = _targets(batch)[0]
+    return (targets != IGNORED).sum(dim=1)
 
 
-def _targets(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return each position's next token, and the positions that count: both (batch, length)."""
+def _targets(batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, Chosen]:
+    """Return each position's next token, (batch, length), and the positions that count."""
     labels = batch["labels"]
     targets = torch.full_like(labels, IGNORED)
     targets[:, :-1] = labels[:, 1:]
-    return targets, targets != IGNORED
+    rows, columns = batch[LABELLED]
+    return targets, (rows, columns)

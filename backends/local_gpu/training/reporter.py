@@ -100,10 +100,13 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         """Write a line of progress."""
         del args, control
         now = time.monotonic()
+        if "loss" not in logs:
+            return
         every = max(1, state.max_steps // _REPORTS)
-        step = state.global_step
+        # The step of this loss; more steps may have ended since.
+        step = int(logs["step"])
         is_due = step in {1, state.max_steps} or step % every == 0
-        if "loss" not in logs or not (is_due or now - self._reported >= _REPORT_S):
+        if not (is_due or now - self._reported >= _REPORT_S):
             return
         self._reported = now
         steps, pace = state.global_step - self._first_step, self._trainer.pace
@@ -112,6 +115,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         unmeasured = state.num_train_epochs + 1 - len(self._trainer.history.held_out)
         self._write(
             state,
+            step,
             {
                 "loss": logs["loss"],
                 "learning_rate": logs["learning_rate"],
@@ -138,6 +142,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             observed = {}
         self._write(
             state,
+            state.global_step,
             {"held_out_loss": loss, **{f"held_out_{name}": one for name, one in observed.items()}},
         )
 
@@ -150,12 +155,12 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def _seconds(self) -> float:
         return self._before + time.monotonic() - self._started
 
-    def _write(self, state: TrainerState, values: Mapping[str, Json]) -> None:
+    def _write(self, state: TrainerState, step: int, values: Mapping[str, Json]) -> None:
         line = {
             "time_s": time.time(),
-            "step": state.global_step,
+            "step": step,
             "total_steps": state.max_steps,
-            "epoch": round(state.global_step / self._steps_per_epoch(state), 4),
+            "epoch": round(step / self._steps_per_epoch(state), 4),
             **values,
         }
         # Not durable on purpose: waiting for the disk several times a second costs training time.

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from backends.contract.errors import BackendError
 from backends.local_gpu.tokens.chat_tokens import Encoded
+from backends.local_gpu.tokens.inspector import BATCH_HAS
 from backends.local_gpu.tokens.tokenizers import ExampleTokenizer, OneT
 
 IGNORED: Final = -100
@@ -53,9 +54,29 @@ class Tokens:
         """Number of tokens in the loss."""
         return int(self.learned.sum())
 
+    @property
+    def labels_by_row(self) -> npt.NDArray[np.int64]:
+        """Number of tokens of each example that are learned and follow another."""
+        after = self.learned.copy()
+        after[self.offsets[:-1]] = False
+        return np.diff(np.concatenate([[0], np.cumsum(after)])[self.offsets])
+
+    def some(self, places: Sequence[int]) -> "Tokens":
+        """Return some of the examples."""
+        rows = [self[place] for place in places]
+        return Tokens(
+            ids=np.concatenate([ids for ids, _ in rows]),
+            learned=np.concatenate([learned for _, learned in rows]),
+            offsets=np.cumsum([0, *(len(ids) for ids, _ in rows)], dtype=np.int64),
+        )
+
 
 def encode_file(
-    reader: ExampleTokenizer[OneT], path: Path, origins: Path | None, longest: int | None
+    reader: ExampleTokenizer[OneT],
+    path: Path,
+    origins: Path | None,
+    longest: int | None,
+    batch: int | None = None,
 ) -> Tokens:
     """Encode a canonical JSONL file.
 
@@ -64,6 +85,7 @@ def encode_file(
         path: The examples.
         origins: One `file:line` per example, for messages; None names the line of `path`.
         longest: Most tokens of an example that the model can read, if it has a limit.
+        batch: Most tokens of a batch, if it has a limit.
 
     Raises:
         BackendError: Examples cannot be learned from; the error names the first.
@@ -72,7 +94,11 @@ def encode_file(
 
     def usable() -> Iterator[Encoded]:
         for place, one in enumerate(reader.encode(_examples(path))):
-            found = one if isinstance(one, BackendError) else _too_long(reader.blocks(one), longest)
+            found = (
+                one
+                if isinstance(one, BackendError)
+                else _too_long(reader.blocks(one), longest, batch)
+            )
             if isinstance(found, BackendError):
                 problems.append((place, found))
             else:
@@ -105,13 +131,18 @@ def _examples(path: Path) -> Iterator[Mapping[str, Any]]:
                 yield json.loads(line)
 
 
-def _too_long(blocks: Sequence[Encoded], longest: int | None) -> Sequence[Encoded] | BackendError:
+def _too_long(
+    blocks: Sequence[Encoded], longest: int | None, batch: int | None
+) -> Sequence[Encoded] | BackendError:
     length = max(len(block.ids) for block in blocks)
-    if longest is None or length <= longest:
+    limits = [(longest, "the base model reads"), (batch, BATCH_HAS)]
+    known = [(limit, of) for limit, of in limits if limit is not None]
+    limit, of = min(known, default=(length, ""))
+    if length <= limit:
         return blocks
     return BackendError(
-        f"{length} tokens, and the base model reads at most {longest}",
-        f"Set `prepare: {{max_tokens: {longest}}}` with `over_length: drop` or `truncate`.",
+        f"{length} tokens, and {of} at most {limit}",
+        f"Set `prepare: {{max_tokens: {limit}}}` with `over_length: drop` or `truncate`.",
     )
 
 

@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from backends.atomic_files import append_line
 from backends.contract.errors import BackendError
 from backends.contract.jobs import TrainRequest
 from backends.contract.methods import METHODS
+from backends.contract.speed import speed_words
 from backends.local_gpu.jobs.run_dir import RunDir, read_request, write_end
 from backends.local_gpu.jobs.speeds import remember
 from backends.local_gpu.jobs.worker_record import HEARTBEAT_S, read_worker, write_worker
@@ -48,7 +49,12 @@ from backends.local_gpu.tokens.tokenizers import open_example_tokenizer
 from backends.local_gpu.training.arguments import training_arguments
 from backends.local_gpu.training.checkpoints import TrainingState, newest_checkpoint
 from backends.local_gpu.training.disk_space import require_room
-from backends.local_gpu.training.finished_model import facts_of, write_model, write_success
+from backends.local_gpu.training.finished_model import (
+    facts_of,
+    speed_of,
+    write_model,
+    write_success,
+)
 from backends.local_gpu.training.fitting import is_out_of_memory, make_fit
 from backends.local_gpu.training.learned import check_adapter, check_learned, sums
 from backends.local_gpu.training.loss import computing, labelled_loss
@@ -60,8 +66,12 @@ from backends.local_gpu.training.objectives.choose import (
 )
 from backends.local_gpu.training.objectives.objective import Objective
 from backends.local_gpu.training.objectives.reference import Reference
+from backends.local_gpu.training.packing.fill import budget_of
+from backends.local_gpu.training.packing.self_check import attention_of, start_packing
 from backends.local_gpu.training.reporter import Reporter
-from backends.local_gpu.training.tokenized_dataset import encode_file
+from backends.local_gpu.training.speed.work import work_of
+from backends.local_gpu.training.token_files import kept_tokens
+from backends.local_gpu.training.tokenized_dataset import Tokens, encode_file
 from backends.local_gpu.training.trainer import LabelledTrainer
 
 STOPPED: Final = 143
@@ -146,6 +156,7 @@ def train(run: RunDir, stop: Stop) -> bool:
         base, dtype if adapter else torch.float32, where, settings.get("quantization")
     )
     chat, job = _job(run, request, model)
+    _choose_attention(model, job, where, partial(computing, where, dtype))
     if METHODS[request.method].is_of_preferences:
         switch_dropout_off(model)
     set_seed(request.seed)
@@ -158,11 +169,15 @@ def train(run: RunDir, stop: Stop) -> bool:
     history = resumed[1] if resumed else TrainingState(request.fingerprint, request.attempt)
     objective = _objective(run, job, trained, history, partial(computing, where, dtype))
     trainer = LabelledTrainer(
-        trained, training_arguments(run, settings, request.seed, where), objective, history, dtype
+        trained,
+        training_arguments(run, settings, request.seed, where),
+        objective,
+        history,
+        dtype,
+        budget_of(settings),
     )
     trainer.notify = partial(note, run)
-    trainer.rate_ratio = settings.get("loraplus_lr_ratio")
-    _fit(run, request, model, base, trainer)
+    _set_up(run, request, model, base, trainer)
     if not adapter:
         trainer.reserve = whole_size(trained, base, settings["recipe"])
     require_room(run.path, trainer.reserve)
@@ -184,7 +199,10 @@ def train(run: RunDir, stop: Stop) -> bool:
         return False
     check_learned(before, sums(trained))
     check_adapter(trained, settings["recipe"])
-    facts = facts_of(trainer, where, dtype)
+    flops = work_of(model, job.train.rows) * settings["num_train_epochs"]
+    facts = facts_of(trainer, where, dtype) | speed_of(trainer, where, dtype, flops)
+    facts["attention"] = attention_of(model)
+    note(run, speed_words(facts))
     write_model(
         run, request, trained, facts, lambda to, texts: complete_folder(to, chat, base, texts)
     )
@@ -207,8 +225,14 @@ def _job(run: RunDir, request: TrainRequest, model: PreTrainedModel) -> tuple[Ch
     chat = reader if isinstance(reader, Chat) else None
     if chat is not None and METHODS[request.method].is_of_preferences:
         reader = Answers(chat=chat)
-    train_set = encode_file(reader, run.train, run.origins, longest)
-    held_out = encode_file(reader, run.held_out, None, longest)
+    batch = settings.get("max_tokens_per_batch")
+
+    def encoded(path: Path, origins: Path | None) -> Tokens:
+        encode = partial(encode_file, reader, path, origins, longest, batch)
+        return kept_tokens(run.tokens / path.stem, path, encode)
+
+    train_set = encoded(run.train, run.origins)
+    held_out = encoded(run.held_out, None)
     if len(train_set) == 0:
         raise BackendError("there is nothing to train on: the training set is empty")
     return chat, Job(
@@ -222,15 +246,32 @@ def _job(run: RunDir, request: TrainRequest, model: PreTrainedModel) -> tuple[Ch
     )
 
 
-def _fit(
+def _set_up(
     run: RunDir, request: TrainRequest, model: PreTrainedModel, base: Path, trainer: LabelledTrainer
 ) -> None:
-    """Make a training fit its device, and note how."""
+    """Set the rates of a training, make it fit its device, and note how."""
+    ratio = request.hyperparameters.get("loraplus_lr_ratio")
+    trainer.rate_ratio = None if ratio is None else float(str(ratio))
     longest, history = int(trainer.objective.train.lengths.max()), trainer.history
     halvings = make_fit(model, base, request, longest, trainer.dtype, trainer.notify)
     if halvings > history.halvings:
         history.halvings = halvings
-        note(run, f"batches of {trainer.batch_size} are accumulated {trainer.accumulation} times")
+        note(run, f"batches are computed in {trainer.batch_parts} parts, to fit the memory")
+
+
+def _choose_attention(
+    model: PreTrainedModel,
+    job: Job,
+    where: torch.device,
+    precision: Callable[[], AbstractContextManager[None]],
+) -> None:
+    """Let a model compute packed rows if the job has any."""
+    if job.settings.get("packing"):
+        start_packing(model, job.loss, job.train.rows, precision)
+    elif where.type == "cuda":
+        # The same attention needs no mask for padding: looking whether there is any stops the host.
+        with suppress(BackendError):
+            start_packing(model, job.loss, job.train.rows, precision)
 
 
 def _objective(
@@ -246,7 +287,7 @@ def _objective(
         model=trained,
         loss=job.loss,
         precision=precision,
-        size=job.settings["per_device_train_batch_size"],
+        size=job.settings.get("per_device_train_batch_size", 1),
         folder=run.checkpoints,
         note=partial(note, run),
     )
@@ -283,8 +324,8 @@ def _explain(error: Exception) -> tuple[str, str]:
         return (
             f"out of memory ({text.splitlines()[0]})",
             (
-                "halve `per_device_train_batch_size` and double `gradient_accumulation_steps`: "
-                "the same training in half the memory"
+                "halve `per_device_train_batch_size` or `max_tokens_per_batch`, and double "
+                "`gradient_accumulation_steps`: as many examples for each step in half the memory"
             ),
         )
     return text, "the whole traceback is in the job's log: `ftctl logs NAME`"

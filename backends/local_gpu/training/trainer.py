@@ -1,8 +1,9 @@
 """The training loop: transformers' Trainer with our objectives, order and checkpoints.
 
-It differs from transformers' own in four points. The order of batches follows from the seed. The
+It differs from transformers' own in five points. The order of batches follows from the seed. The
 objective gives the loss, and its mean is over the items of the whole optimiser step. A checkpoint
-gets its name only when it is complete. A loss that is not finite ends the run.
+gets its name only when it is complete. A loss that is not finite ends the run. On a GPU, losses are
+read a few times a second, and the host prepares the next batches meanwhile.
 """
 
 import math
@@ -42,6 +43,10 @@ from backends.local_gpu.training.fitting import is_out_of_memory
 from backends.local_gpu.training.loss import computing
 from backends.local_gpu.training.objectives.objective import Objective
 from backends.local_gpu.training.pace import Pace
+from backends.local_gpu.training.packing.documents import sent
+from backends.local_gpu.training.packing.fill import Budget
+from backends.local_gpu.training.speed.prefetch import Prefetch
+from backends.local_gpu.training.speed.readings import Readings
 
 CHECKPOINT_SECONDS: Final = "FTCTL_CHECKPOINT_SECONDS"
 """Environment variable: seconds between checkpoints within an epoch."""
@@ -61,6 +66,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         objective: Objective,
         history: TrainingState,
         dtype: torch.dtype,
+        budget: Budget | None = None,
     ) -> None:
         super().__init__(model=model, args=args, train_dataset=Examples(len(objective.train)))
         self.objective = objective
@@ -72,7 +78,9 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
             args.gradient_accumulation_steps,
             args.seed,
             regroups=objective.regroups,
+            budget=budget,
         )
+        self.budget = budget
         self.observed: torch.Tensor | None = None
         """Sums of what the batches since `take_observed` observed."""
         # The loss always divides by the items of the whole optimiser step.
@@ -94,6 +102,12 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
             # Small gradients would be zero in 16 bits: losses are scaled up, gradients down again.
             self.accelerator.scaler = torch.amp.GradScaler(args.device.type)
             self.accelerator.unscale_gradients = self._unscale
+        on_gpu = args.device.type == "cuda"
+        self.defers = on_gpu and args.world_size == 1
+        """True if steps do not wait until their losses are known. Several processes wait together."""
+        self.prefetch: Prefetch[Batch] | None = Prefetch() if on_gpu else None
+        self._readings = Readings()
+        self._noted = 0
         self.pace = Pace(
             started=time.monotonic(),
             size=checkpoint_size(model),
@@ -192,27 +206,19 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         after = [len(self._parts(batch, self.history.halvings)) for batch in self._step]
         if before == after:
             raise BackendError(
-                f"out of memory at step {self.state.global_step + 1}, in batches of "
-                f"{self.batch_size} examples",
+                f"out of memory at step {self.state.global_step + 1}, in the smallest batches",
                 "Set `gradient_checkpointing: on`, lower `per_device_train_batch_size`, or shorten "
                 "the examples (`prepare: {max_tokens: ...}`).",
             )
         self.notify(
-            f"out of memory at step {self.state.global_step + 1}: from now on, batches of "
-            f"{self.batch_size} are accumulated {self.accumulation} times; each step sees the same "
-            "examples"
+            f"out of memory at step {self.state.global_step + 1}: from now on, batches are computed "
+            f"in {self.batch_parts} parts; each step sees the same examples"
         )
 
     @property
-    def batch_size(self) -> int:
-        """Examples that go through the model at once."""
-        return max(1, int(self.args.per_device_train_batch_size) >> self.history.halvings)
-
-    @property
-    def accumulation(self) -> int:
-        """Batches of an optimiser step."""
-        whole = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
-        return -(-int(whole) // self.batch_size)
+    def batch_parts(self) -> int:
+        """Parts that a batch is computed in, one after the other."""
+        return int(2**self.history.halvings)
 
     def _unscale(self, optimizer: object = None) -> None:
         del optimizer
@@ -223,14 +229,20 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
     ) -> tuple[list[Batch], torch.Tensor]:
         """Return the batches of an optimiser step, and the number of items that they have."""
         self._step, self._observed_before = [], self.observed
-        batches = list(islice(epoch_iterator, num_batches))
-        items = torch.zeros((), dtype=torch.int64)
-        for batch in batches:
-            items += self.objective.items(batch)
-        items = items.to(device)
+        if self.prefetch is None:
+            batches = list(islice(epoch_iterator, num_batches))
+        else:
+            batches = self.prefetch.take(epoch_iterator, num_batches)
+        items = torch.tensor(sum(map(self.objective.items, batches)))
+        self.history.slots += sum(batch["input_ids"].numel() for batch in batches)
+        items = items.to(device, non_blocking=True)
         if self.args.world_size > 1:
             items = self.accelerator.gather(items).sum()
         return batches, items
+
+    def _prepare_inputs(self, inputs: Batch) -> Batch:
+        """Return a batch on the device; what the host needs of it stays."""
+        return sent(inputs, self.args.device)
 
     def take_observed(self) -> dict[str, float]:
         """Return what was observed since the last call, by name."""
@@ -254,31 +266,71 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         self.model.eval()
         total, items, observed = 0.0, 0, None
         with torch.no_grad(), self.compute_loss_context_manager():
-            for places in by_length(examples.lengths, self.args.per_device_train_batch_size):
+            size = self.args.per_device_train_batch_size
+            for places in by_length(examples.lengths, size, self.budget):
                 batch = self._prepare_inputs(examples.collate(places))
                 outcome = self.objective.outcome(batch)
                 total += float(outcome.total)
-                items += int(self.objective.items(batch))
+                items += self.objective.items(batch)
                 observed = _sum(observed, outcome.observed)
         self.model.train()
         return total / items, {} if observed is None else self.objective.named(observed)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add every step's loss; a loss that is not finite ends the run before it is saved."""
-        if "loss" in logs:
-            for key in ("loss", "grad_norm"):
-                if key == "grad_norm" and self._is_scale_falling():
+        """Log, and forget: the curve is in progress.jsonl, and would grow with every checkpoint."""
+        super().log(logs, start_time)
+        self.state.log_history.clear()
+
+    def _maybe_log_save_evaluate(
+        self,
+        tr_loss: torch.Tensor,
+        grad_norm: torch.Tensor,
+        model: torch.nn.Module,
+        *more: object,
+        learning_rate: float | None = None,
+    ) -> None:
+        """Keep a step's numbers, read those that are due, then save if that is due."""
+        step = self.state.global_step
+        self.control.should_log = False  # `_read` does it
+        if step > self._noted:
+            self._noted = step
+            if self.args.world_size > 1:
+                tr_loss = self.accelerator.reduce(tr_loss, "mean")
+            rate = self._get_learning_rate() if learning_rate is None else learning_rate
+            self._readings.add(step, tr_loss, grad_norm, rate)
+            self._tr_loss.zero_()
+        if not self.defers or self._readings.are_due() or self._is_turning_point(step):
+            self._read()
+        super()._maybe_log_save_evaluate(
+            tr_loss, grad_norm, model, *more, learning_rate=learning_rate
+        )
+
+    def _is_turning_point(self, step: int) -> bool:
+        """Return True if what comes after a step must know that its loss was finite."""
+        state, control = self.state, self.control
+        ends = step % max(1, state.max_steps // state.num_train_epochs) == 0
+        return step == 1 or ends or control.should_save or control.should_training_stop
+
+    def _read(self) -> None:
+        """Add the losses of all steps up to now; one that is not finite ends the run."""
+        for one in self._readings.take():
+            for name, value in (("loss", one.loss), ("grad norm", one.grad_norm)):
+                if name == "grad norm" and self._is_scale_falling():
                     continue
-                if not math.isfinite(logs.get(key, 0.0)):
+                if not math.isfinite(value):
                     raise BackendError(
-                        f"the {key.replace('_', ' ')} became {logs[key]} "
-                        f"at step {self.state.global_step}",
+                        f"the {name} became {value} at step {one.step}",
                         "Lower `learning_rate`, or set `dtype: float32`.",
                     )
-            self.history.loss_sum += logs["loss"]
-        super().log(logs, start_time)
-        # The curve is in progress.jsonl; here it would grow with every checkpoint.
-        self.state.log_history.clear()
+            self.history.loss_sum += one.loss
+            self.log(
+                {
+                    "loss": one.loss,
+                    "grad_norm": one.grad_norm,
+                    "learning_rate": one.learning_rate,
+                    "step": one.step,
+                }
+            )
 
     def _is_scale_falling(self) -> bool:
         """Return True if a gradient may be infinite because losses are still scaled too high."""

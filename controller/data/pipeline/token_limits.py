@@ -96,7 +96,7 @@ class TokenLimits:
         limits = self.inspector.limits
         if limits.max_tokens is None or tokens <= limits.max_tokens:
             return
-        message = f"{tokens} tokens, and the base model reads at most {limits.max_tokens}"
+        message = f"{tokens} tokens, and {limits.max_tokens_of} at most {limits.max_tokens}"
         if not limits.truncates:
             raise DataError(
                 message,

@@ -55,6 +55,42 @@ def test_thinking_is_part_of_the_identity_only_when_it_is_on():
     assert parse("supervised", {"thinking": "on"}) == LORA | {"thinking": "on"}
 
 
+def test_packing_and_filled_batches_are_part_of_the_identity_only_when_they_are_used():
+    assert parse("supervised", {"packing": False, "max_tokens_per_batch": None}) == LORA
+    assert parse("supervised", {"packing": True}) == LORA | {"packing": True}
+    filled = {key: value for key, value in LORA.items() if key != "per_device_train_batch_size"}
+    assert parse("supervised", {"max_tokens_per_batch": 4096}) == filled | {
+        "max_tokens_per_batch": 4096
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "raw", "field", "says"),
+    [
+        (
+            "supervised",
+            {"max_tokens_per_batch": 4096, "per_device_train_batch_size": 8},
+            "per_device_train_batch_size",
+            "already decides how many examples",
+        ),
+        (
+            "continued-pretraining",
+            {"max_tokens_per_batch": 512},
+            "max_tokens_per_batch",
+            "no room for a text of max_length 1024",
+        ),
+        ("dpo", {"packing": True}, "packing", "belongs to `method: supervised` and `continued"),
+        ("kto", {"max_tokens_per_batch": 99}, "max_tokens_per_batch", "belongs to `method: superv"),
+    ],
+)
+def test_filled_batches_leave_nothing_unsaid(method, raw, field, says):
+    with pytest.raises(HyperparametersInvalid) as caught:
+        parse(method, raw)
+    (problem,) = caught.value.problems
+    assert problem.field == field
+    assert says in problem.message
+
+
 @pytest.mark.parametrize("key", [key for key in LORA if key not in {"recipe", "chat_template"}])
 def test_writing_out_a_default_changes_nothing(key):
     assert parse("supervised", {key: LORA[key]}) == LORA

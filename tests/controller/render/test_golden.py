@@ -58,7 +58,9 @@ def test_no_changes(specs: int, expected: str):
 def test_one_fine_tune_in_full(make, golden):
     desired = make.desired(gate=["held_out_loss < base.held_out_loss", "stop_rate >= 0.9"])
     newer = make.desired(seed=7, gate=["held_out_loss < 1"])
-    production = make.build(desired)
+    speed = {"tokens_per_s": 8123.4, "padding": 0.12, "tflops_per_s": 402.3, "mfu": 0.4067}
+    facts = {"trained_tokens": 123456, "seconds": 61.5, "attention": "varlen", **speed}
+    production = make.build(desired, facts=facts)
     candidate = make.build(newer, finished="2026-11-21T08:00:00Z", model_id="ft:카페:2", facts={})
     entry = make.entry(
         production,

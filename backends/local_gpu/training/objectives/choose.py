@@ -60,7 +60,8 @@ def objective_of(job: Job, reference: Reference) -> Objective:
         return _pairs(job, reference)
     if job.method == KTO.name:
         return _marked(job, reference)
-    train, held_out = Sequences(rows=job.train.rows), Sequences(rows=job.held_out.rows)
+    train = Sequences(rows=job.train.rows, packed=bool(job.settings.get("packing")))
+    held_out = Sequences(rows=job.held_out.rows)
     return Likelihood(loss=job.loss, train=train, held_out=held_out)
 
 

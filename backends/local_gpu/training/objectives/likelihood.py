@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from backends.local_gpu.training.batching import Batch, collate, part_of
+from backends.local_gpu.training.batching import Batch, collate, count_of, pack, part_of
 from backends.local_gpu.training.loss import LabelledLoss, labels_in
 from backends.local_gpu.training.objectives.objective import Outcome
 from backends.local_gpu.training.tokenized_dataset import Tokens
@@ -15,9 +15,11 @@ from backends.local_gpu.training.tokenized_dataset import Tokens
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sequences:
-    """Examples that are one row each. Implements `ExampleSet`."""
+    """Examples of one text each. Implements `ExampleSet`."""
 
     rows: Tokens
+    packed: bool = False
+    """True if the examples of a batch share a row."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -38,8 +40,8 @@ class Sequences:
         return self.rows.labels
 
     def collate(self, places: Sequence[int]) -> Batch:
-        """Return `input_ids`, `attention_mask` and `labels`, each (batch, longest)."""
-        return collate(self.rows, places)
+        """Return a batch of rows, padded or packed."""
+        return pack(self.rows, places) if self.packed else collate(self.rows, places)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +61,13 @@ class Likelihood:
         """Return the summed negative log likelihood of the labelled tokens, in nats."""
         return Outcome(total=self.loss.total(batch))
 
-    def items(self, batch: Batch) -> torch.Tensor:
+    def items(self, batch: Batch) -> int:
         """Return the number of labelled tokens."""
         return labels_in(batch)
 
     def halves(self, batch: Batch) -> tuple[Batch, Batch] | None:
         """Return the first rows of a batch, and the others."""
-        rows = range(len(batch["input_ids"]))
+        rows = range(count_of(batch))
         middle = (len(rows) + 1) // 2
         if len(rows) == 1:
             return None

@@ -95,9 +95,9 @@ class MarkedLoss:
         observed = rewards.of_marked(self.beta * ratios, good)
         return Outcome(total=(weights * losses).sum(), observed=observed)
 
-    def items(self, batch: Batch) -> torch.Tensor:
+    def items(self, batch: Batch) -> int:
         """Return the number of answers."""
-        return torch.tensor(len(batch["input_ids"]))
+        return len(batch["input_ids"])
 
     def halves(self, batch: Batch) -> None:
         """Return None: the rows of a batch have each other's answers."""

@@ -64,7 +64,7 @@ class Objective(Protocol):
     def outcome(self, batch: Batch) -> Outcome:
         """Return the loss of a batch."""
 
-    def items(self, batch: Batch) -> torch.Tensor:
+    def items(self, batch: Batch) -> int:
         """Return the number of items in a batch, over which the loss of a step is the mean."""
 
     def halves(self, batch: Batch) -> tuple[Batch, Batch] | None:

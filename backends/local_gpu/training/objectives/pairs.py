@@ -83,9 +83,9 @@ class PairLoss:
             losses = -logsigmoid(self.beta * difference)
         return Outcome(total=losses.sum(), observed=observed)
 
-    def items(self, batch: Batch) -> torch.Tensor:
+    def items(self, batch: Batch) -> int:
         """Return the number of pairs."""
-        return torch.tensor(len(batch["input_ids"]) // 2)
+        return len(batch["input_ids"]) // 2
 
     def halves(self, batch: Batch) -> tuple[Batch, Batch] | None:
         """Return the first pairs of a batch, and the others."""

@@ -52,8 +52,8 @@ def test_checkpointing_is_switched_on_where_the_memory_asks_for_it(trained, monk
     monkeypatch.setattr(fitting, "_usable", lambda _: 1)
     facts, said = trained("a")
     assert "gradient checkpointing is on: without it, the memory would not do" in said
-    assert "batches of 1 are accumulated 8 times" in said
-    assert (facts["batch_size"], facts["accumulation"]) == (1, 8)
+    assert "batches are computed in 8 parts, to fit the memory" in said
+    assert facts["batch_parts"] == 8
 
 
 @pytest.fixture
@@ -86,11 +86,11 @@ def test_out_of_memory_halves_the_batches_and_trains_the_same(trained, little_me
     facts, said = trained("b", **settings)
     # The first or the second batch of the first step, then the whole step in batches of four.
     assert refused == [8, 4]
-    halved = "out of memory at step 1: from now on, batches of {} are accumulated {} times"
+    halved = "out of memory at step 1: from now on, batches are computed in {} parts"
     told = [message.partition(";")[0] for message in said if "out of memory" in message]
-    assert told == [halved.format(4, 4), halved.format(2, 8)]
-    assert (facts["batch_size"], facts["accumulation"]) == (2, 8)
-    assert "batch_size" not in expected
+    assert told == [halved.format(2), halved.format(4)]
+    assert facts["batch_parts"] == 4
+    assert "batch_parts" not in expected
     assert facts["steps"] == expected["steps"]
     assert facts["weights_digest"] == expected["weights_digest"]
 
@@ -106,13 +106,13 @@ def test_pairs_are_halved_together_and_marked_answers_never(train_here, little_m
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     marked = dict(method="kto", rows=rows.marked_answers(), held_out=[], **QUICK)
     little_memory(rows=2)
-    with pytest.raises(BackendError, match="out of memory at step 1, in batches of"):
+    with pytest.raises(BackendError, match="out of memory at step 1, in the smallest batches"):
         train_here(recipe=2, fingerprint="c" * 64, **marked)
 
 
 def test_one_example_that_does_not_fit_ends_the_run_with_a_remedy(train_here, little_memory):
     little_memory(rows=0)
-    with pytest.raises(BackendError, match="in batches of 1 examples") as caught:
+    with pytest.raises(BackendError, match="in the smallest batches") as caught:
         train_here(recipe=2, **QUICK)
     assert "Set `gradient_checkpointing: on`" in caught.value.remedy
 
@@ -133,3 +133,34 @@ def test_inputs_that_adapters_share_change_no_bit(trained, dtype, monkeypatch):
     monkeypatch.setattr(import_module("backends.local_gpu.training.train"), "share_inputs", id)
     alone, _ = trained("b", dtype=dtype)
     assert shared["weights_digest"] == alone["weights_digest"]
+
+
+def test_packed_examples_are_halved_between_documents(trained, little_tokens):
+    settings = {"packing": True, "per_device_train_batch_size": 8}
+    whole, _ = trained("a", **settings)
+    refused = little_tokens(most=250)
+    halved, said = trained("b", **settings)
+    assert refused
+    assert any("out of memory at step 1" in message for message in said)
+    assert halved["train_loss"] == pytest.approx(whole["train_loss"], rel=1e-5)
+    assert halved["held_out_loss"] == pytest.approx(whole["held_out_loss"], rel=1e-4)
+
+
+@pytest.fixture
+def little_tokens(monkeypatch):
+    """Return a function: from then on, more tokens ask for more memory than there is."""
+    torch, transformers = import_module("torch"), import_module("transformers")
+    forward, refused = transformers.Qwen3Model.forward, []
+
+    def limit(most):
+        def hungry(self, input_ids=None, **given):
+            # The untrained model is measured before; packing is checked with gradients off.
+            if self.training and torch.is_grad_enabled() and input_ids.numel() > most:
+                refused.append(input_ids.numel())
+                torch.empty(2**60, dtype=torch.uint8)
+            return forward(self, input_ids=input_ids, **given)
+
+        monkeypatch.setattr(transformers.Qwen3Model, "forward", hungry)
+        return refused
+
+    return limit

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from backends.contract.errors import BaseModelMissing
 from backends.contract.jobs import JobState
+from backends.contract.speed import speed_words
 
 pytestmark = pytest.mark.torch
 
@@ -56,7 +58,15 @@ def test_an_adapter_is_trained_and_described(train, run_folder, backend):
     assert leaves == {f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down")}
     lines = [event.data for event in backend.events(job.id)]
     assert [line["step"] for line in lines if line.get("held_out_loss")] == [0, 5, 10, 15]
-    assert lines[-1]["step"] == 15
+    assert lines[-2]["step"] == 15
+    assert 0 < facts["padding"] < 1
+    assert facts["tflops_per_s"] > 0
+    assert (facts["mfu"], facts["attention"]) == (None, "sdpa")
+    *_, last = backend.events(job.id)
+    assert last.message == speed_words(facts)
+    assert re.fullmatch(
+        r"[\d,]+ tokens/s, \d+% padding, \S+ TFLOP/s, attention by sdpa", last.message
+    )
 
 
 def test_the_same_request_gives_the_same_bytes_and_another_seed_does_not(train, run_folder):

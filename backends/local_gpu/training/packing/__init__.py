@@ -1,0 +1,1 @@
+"""Packing: several documents in one row, none of which sees another."""
