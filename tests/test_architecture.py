@@ -58,6 +58,7 @@ LAYERS = (
     ("backends.local_gpu.models",),
     ("backends.local_gpu.recipes", "backends.local_gpu.templates"),
     ("backends.local_gpu.tokens",),
+    ("backends.local_gpu.memory",),
     ("backends.local_gpu.models.model_folders",),
     ("backends.local_gpu.training",),
     ("backends.local_gpu.inference",),

@@ -36,6 +36,7 @@ from backends.contract.jobs import (
     Estimate,
     Event,
     Job,
+    Memory,
     Recipe,
     TrainRequest,
 )
@@ -166,6 +167,12 @@ class Backend(Protocol):
             request: The job.
             examples: Number of training examples.
             tokens: Tokens of all examples; None if they were not counted.
+        """
+
+    def memory(self, request: TrainRequest) -> Memory | None:
+        """Return the memory that a job needs, None where that is not known.
+
+        Called for jobs that may be submitted. A backend may lack this method.
         """
 
     def find_jobs(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:

@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 from backends.contract.inspector import Json
+
+NEUTRAL: Final = frozenset({"gradient_checkpointing"})
+"""Hyperparameters that change how a model is computed, but no bit of it: no part of a fingerprint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +76,23 @@ class Estimate:
     """Optimiser steps."""
     basis: str = ""
     """Basis of the price: `prices of 2025-11`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Memory that a training needs on its device, in bytes."""
+
+    needs: int
+    has: int | None = None
+    """Memory of the device; None if that is not known."""
+    parts: Mapping[str, int] = field(default_factory=dict)
+    """What `needs` consists of, by name for people."""
+    remark: str = ""
+    """How the training is made to fit, for people."""
+    problem: str = ""
+    """Reason why the training cannot fit; empty if it can."""
+    remedy: str = ""
+    """What would make it fit, as an imperative sentence."""
 
 
 class JobState(StrEnum):

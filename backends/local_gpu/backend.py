@@ -12,7 +12,7 @@ from typing import Final
 
 from backends.contract.backend import Capabilities, Endpoint
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
-from backends.contract.errors import BackendError, HyperparametersInvalid
+from backends.contract.errors import BackendError, FieldProblem, HyperparametersInvalid
 from backends.contract.exports import FORMATS, ExportRequest, ExportStep
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import (
@@ -22,6 +22,7 @@ from backends.contract.jobs import (
     Event,
     Job,
     JobState,
+    Memory,
     Recipe,
     TrainRequest,
 )
@@ -37,13 +38,16 @@ from backends.local_gpu.inference.trained_models import (
     run_of_model,
 )
 from backends.local_gpu.jobs import jobs, speeds
-from backends.local_gpu.jobs.child_process import require_packages
+from backends.local_gpu.jobs.child_process import require_packages, require_quantization
 from backends.local_gpu.jobs.curves import curve_of
 from backends.local_gpu.jobs.devices import visible_devices
 from backends.local_gpu.jobs.launchers import LAUNCHERS
 from backends.local_gpu.jobs.run_dir import NAME, RunDir, run_of, runs_by_name, runs_of
 from backends.local_gpu.jobs.run_dir import create as create_run
-from backends.local_gpu.json_files import read_lines
+from backends.local_gpu.json_files import read_json, read_lines
+from backends.local_gpu.memory.needs import memory_of
+from backends.local_gpu.memory.room import room_of
+from backends.local_gpu.memory.shape import read_shape
 from backends.local_gpu.models import base_models
 from backends.local_gpu.models.adapter_layers import problems_of, read_layers
 from backends.local_gpu.models.adopted_adapters import take_over
@@ -153,6 +157,14 @@ class LocalGpuBackend:
             hours = speeds.hours(self._state, request, device, examples, tokens)
         return Estimate(usd=(0.0, 0.0), gpu_hours=hours, steps=steps)
 
+    def memory(self, request: TrainRequest) -> Memory | None:
+        """Return the memory that a job needs, where the base model is on this machine."""
+        shape = read_shape(base_models.model_folder(request.base_model))
+        if shape is None:
+            return None
+        inspector = self.inspector(request.base_model, request.method, request.hyperparameters)
+        return memory_of(request, shape, inspector, room_of(visible_devices(os.environ)[0]))
+
     def find_jobs(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
         found = {}
@@ -177,6 +189,7 @@ class LocalGpuBackend:
         """Start the job of this fingerprint and attempt, or return the one that exists."""
         # A job that cannot start would count as failed. What is missing can be installed before.
         require_packages()
+        require_quantization(request.hyperparameters)
         if self._run(run_of(self._state, request).job_id) is None:
             base_models.require_obtainable(request.base_model)
         run = create_run(self._state, request)
@@ -289,9 +302,20 @@ def _require_fitting(base_model: BaseModel, settings: Mapping[str, Json]) -> Non
         HyperparametersInvalid: With every setting that does not fit.
     """
     folder = base_models.model_folder(base_model)
+    config = read_json(folder / "config.json") or {}
     problems = packing_problems(folder, settings)
+    if "quantization_config" in config and settings.get("finetuning_type") == "full":
+        problems.append(
+            FieldProblem(
+                field="finetuning_type",
+                message=f"the weights of {base_model.reference} are quantised: "
+                "only an adapter learns",
+                remedy="Write `finetuning_type: lora`, or name the model that is not quantised.",
+            )
+        )
     # These fit every model, and are the most common settings.
-    if settings.get("target_modules", _EVERY) != _EVERY or settings.get("lora_dropout"):
+    special = settings.get("lora_dropout") or settings.get("use_dora")
+    if settings.get("target_modules", _EVERY) != _EVERY or special:
         layers = read_layers(folder)
         problems += [] if layers is None else problems_of(layers, settings)
     if problems:

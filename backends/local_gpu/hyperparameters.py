@@ -27,6 +27,11 @@ _PREFERENCE_RATES: Final = {"lora": 1e-5, "full": 1e-6}
 
 _LATER: Final[Mapping[str, Json]] = {
     "thinking": "off",
+    "gradient_checkpointing": "auto",
+    "optim": "adamw",
+    "quantization": None,
+    "use_dora": False,
+    "loraplus_lr_ratio": None,
     "packing": False,
     "max_tokens_per_batch": None,
 }
@@ -59,8 +64,15 @@ class _Common(BaseModel):
     """AdamW's decay per step, times the rate."""
     max_grad_norm: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Gradients are scaled down to this norm; 0 leaves them alone."""
-    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    """Precision of the matrix work; `auto` is bfloat16 on a GPU that has it, else float32."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Precision of the matrix work; `auto` is bfloat16 on a GPU that has it, else float32. `float16`
+    scales the losses, for GPUs without bfloat16 (T4, V100)."""
+    gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
+    """`on` keeps only the input of each layer and computes the layer again: less memory, a third
+    more time, and exactly the same model. `auto` does so where the memory would not do without."""
+
+    optim: Literal["adamw", "adamw_8bit"] = "adamw"
+    """Optimiser; `adamw_8bit` keeps its state in a quarter of the memory. Needs bitsandbytes."""
 
     @field_validator("warmup_steps")
     @classmethod
@@ -157,6 +169,14 @@ class _Adapter(BaseModel):
     """Share of the adapter's inputs dropped during training."""
     use_rslora: bool = True
     """Rank-stabilised scaling, so that a higher `r` does not need another rate."""
+    quantization: Literal["nf4"] | None = None
+    """`nf4` keeps the frozen base model in 4 bits while the adapter learns (QLoRA). Needs
+    bitsandbytes."""
+    use_dora: bool = False
+    """Learn the length of each weight vector apart from its direction (DoRA): slower, and better at
+    a low `r`."""
+    loraplus_lr_ratio: float | None = Field(default=None, ge=1, le=1000, allow_inf_nan=False)
+    """Rate of the adapter's second matrix as a multiple of `learning_rate` (LoRA+), such as 16."""
     target_modules: (
         Literal["all-linear"]
         | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
@@ -280,7 +300,10 @@ def _unknown_keys(raw: Mapping[str, Json], parts: Sequence[type[BaseModel]]) -> 
     for key in raw:
         if key in known:
             continue
-        if key in _Adapter.model_fields:
+        if key == "quantization":
+            message = "a base model in 4 bits cannot be trained in full, only with an adapter"
+            remedy = "Remove it, or write `finetuning_type: lora`."
+        elif key in _Adapter.model_fields:
             message = "belongs to an adapter, and finetuning_type is full"
             remedy = "Remove it, or write `finetuning_type: lora`."
         elif key in _Texts.model_fields:

@@ -27,7 +27,7 @@ from backends.contract.errors import (
 )
 from backends.contract.exports import ExportRequest, ExportStep
 from backends.contract.inspector import ExampleInspector, Json
-from backends.contract.jobs import BaseModel, Estimate, Recipe, TrainRequest
+from backends.contract.jobs import BaseModel, Estimate, Memory, Recipe, TrainRequest
 from backends.contract.methods import SUPERVISED
 from backends.contract.shutdowns import ShutdownNotice
 from backends.did_you_mean import use_one_of
@@ -48,6 +48,8 @@ class ScriptedBackend(ScriptedJobs):
     """Reported cost of a job; None for not known."""
     gpu_hours: tuple[float, float] | None = None
     """Reported GPU hours of a job; None for not known."""
+    needs: Memory | None = None
+    """Reported memory of a job; None for not known."""
     remote: bool = False
     """True to report that data leaves the machine."""
     missing: Collection[str] = ()
@@ -121,6 +123,11 @@ class ScriptedBackend(ScriptedJobs):
         del tokens
         steps = examples * int(str(request.hyperparameters["num_train_epochs"]))
         return Estimate(usd=self.usd, gpu_hours=self.gpu_hours, steps=steps)
+
+    def memory(self, request: TrainRequest) -> Memory | None:
+        """Return `needs`."""
+        del request
+        return self.needs
 
     @scripted
     def verify_job(self, request: TrainRequest, job_id: str) -> None:

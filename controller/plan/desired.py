@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from backends.contract.inspector import Json
-from backends.contract.jobs import BaseModel, Estimate
+from backends.contract.jobs import BaseModel, Estimate, Memory
 from controller.evaluate.gate import Condition, parse_condition, slices_of
 from controller.lockfile.model import DataFacts
 from controller.plan.moving.move import Move
@@ -64,6 +64,8 @@ class Desired:
     corrected: tuple[str, ...] = ()
     """Inputs that a newer recipe would make differently from the same spec: `data`. The recorded
     build used an older recipe."""
+    memory: Memory | None = None
+    """Memory that a new job needs on its device, where known."""
     paid: bool = False
     """True if asking its models costs money."""
     measures_loss: bool = True

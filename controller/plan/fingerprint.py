@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from backends.contract.inspector import Json
+from backends.contract.jobs import NEUTRAL
 from controller.canonical import digest
 from controller.evaluate.gate import parse_condition, slices_of
 from controller.evaluate.retain.suites import SUITES
@@ -68,7 +69,9 @@ def training_inputs(
         "backend": spec.place,
         "base_model": base_model,
         "data": train_digest,
-        "hyperparameters": dict(hyperparameters),
+        "hyperparameters": {
+            name: value for name, value in hyperparameters.items() if name not in NEUTRAL
+        },
         "method": spec.method,
         "seed": spec.seed,
     }

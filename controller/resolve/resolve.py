@@ -247,6 +247,7 @@ def _resolve_one(
         evaluation_inputs=measured,
         data=data,
         estimate=_estimate(request, dataset, backend),
+        memory=backend.memory(request) if is_new and spec.trains else None,
         data_changes=_data_changes(entry, dataset, earlier, state / "data") if is_new else {},
         shutdown=_shutdown(base_model),
         warnings=tuple(warnings_of(spec, dataset, built.inspector)) if is_new else (),

@@ -14,7 +14,7 @@ from backends.contract.deployments import Deployment, Hosting
 from backends.contract.guard.faults import Call
 from backends.contract.guard.value_types import shown
 from backends.contract.inspector import ExampleInspector, Json
-from backends.contract.jobs import BaseModel, Estimate, Job, JobState, Recipe
+from backends.contract.jobs import BaseModel, Estimate, Job, JobState, Memory, Recipe
 from backends.contract.recording import AnswersEstimate
 from backends.contract.shutdowns import ShutdownNotice, is_day
 
@@ -98,6 +98,16 @@ def _answers_estimate(call: Call, estimate: AnswersEstimate | None, _: Given) ->
     price = estimate.price
     if price is not None and not (0 <= price.input < math.inf and 0 <= price.output < math.inf):
         raise call.wrong(shown(price), "a price")
+
+
+def _memory(call: Call, memory: Memory | None, _: Given) -> None:
+    if memory is None:
+        return
+    for size in (memory.needs, *memory.parts.values(), memory.has or 0):
+        if size < 0:
+            raise call.wrong(f"{size} bytes", "0 or more")
+    if bool(memory.problem) != bool(memory.remedy):
+        raise call.wrong(shown(memory.problem), "a problem with a remedy, or neither")
 
 
 def _jobs_of_fingerprints(call: Call, found: Mapping[str, Sequence[Job]], given: Given) -> None:
@@ -213,6 +223,7 @@ CHECKS: Final[Mapping[str, Callable[[Call, Any, Given], None]]] = {
     "inspector.count": _counts,
     "estimate": _estimate,
     "estimate_answers": _answers_estimate,
+    "memory": _memory,
     "find_jobs": _jobs_of_fingerprints,
     "find_jobs_by_name": _jobs_of_names,
     "submit": _submitted,

@@ -56,6 +56,7 @@ OPTIONAL: Final[Mapping[str, Any]] = {
     "inspector.longest": [],
     "inspector.thinks": False,
     "inventory": Lacking("offers no list of its models"),
+    "memory": None,
     "shipped_shutdowns": {},
     "stored_completions": (),
     "stored_messages": (),

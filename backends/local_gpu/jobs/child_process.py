@@ -8,10 +8,30 @@ from pathlib import Path
 from typing import Final
 
 from backends.contract.errors import BackendError
+from backends.contract.inspector import Json
 from backends.installation import install_command
 from backends.lock_files import hand_on
 
+_QUANTIZATION: Final = "bitsandbytes"
 _PACKAGES: Final = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
+
+
+def require_quantization(settings: Mapping[str, Json]) -> None:
+    """Require bitsandbytes where settings ask for it, without importing it.
+
+    Args:
+        settings: Complete hyperparameters.
+
+    Raises:
+        BackendError: It is needed, and not installed.
+    """
+    wanted = {"quantization": settings.get("quantization"), "optim": settings.get("optim")}
+    named = " and ".join(f"`{key}: {value}`" for key, value in wanted.items() if value)
+    if named and find_spec(_QUANTIZATION) is None:
+        raise BackendError(
+            f"{named} needs {_QUANTIZATION}, which this Python does not have",
+            install_command("quantization"),
+        )
 
 
 def require_packages() -> None:

@@ -20,7 +20,7 @@ _EXPERT: Final = re.compile(r"\.experts\.\d+\.(\w+)$")
 _SAME_WEIGHTS: Final = ("lm_head", "embed_tokens")
 _JOINED: Final = (("gate_proj", "up_proj"), ("w1", "w3"))
 """Layers of an expert that share a tensor once a model is loaded."""
-_JOINED_TYPES: Final = frozenset(
+JOINED_TYPES: Final = frozenset(
     [
         "afmoe",
         "beam",
@@ -115,7 +115,7 @@ def read_layers(folder: Path) -> Layers | None:
     return Layers(
         dimensions={name: size for name, size in found.items() if not _EXPERT.search(name)},
         experts=frozenset(experts),
-        joined=bool(experts) and config.get("model_type") in _JOINED_TYPES,
+        joined=bool(experts) and config.get("model_type") in JOINED_TYPES,
         beside=_beside(found, seeing=text is not config),
         tied=text.get("tie_word_embeddings", config.get("tie_word_embeddings")) is not False
         and not any(name.endswith("lm_head") for name in found),
@@ -145,6 +145,14 @@ def problems_of(layers: Layers, settings: Mapping[str, Json]) -> list[FieldProbl
     on_experts = layers.joined and (
         named is None or any(one.rpartition(".")[2] in among for one in named)
     )
+    if on_experts and settings.get("use_dora"):
+        problems.append(
+            FieldProblem(
+                field="use_dora",
+                message="adapters of this base model's experts have no lengths to learn",
+                remedy="Remove it, or name the layers of its attention in `target_modules`.",
+            )
+        )
     if on_experts and settings.get("lora_dropout"):
         problems.append(
             FieldProblem(

@@ -44,6 +44,7 @@ def add_adapter(model: PreTrainedModel, settings: Mapping[str, Any]) -> peft.Pef
         lora_alpha=settings["lora_alpha"],
         lora_dropout=settings["lora_dropout"],
         use_rslora=settings["use_rslora"],
+        use_dora=bool(settings.get("use_dora")),
         target_modules=wanted,
     )
     try:
@@ -58,6 +59,17 @@ def add_adapter(model: PreTrainedModel, settings: Mapping[str, Any]) -> peft.Pef
             f"no adapter can be put on the base model: {error}",
             f"Use `target_modules: all-linear`, or some of: {', '.join(sorted(leaves))}.",
         ) from error
+
+
+def share_inputs(model: torch.nn.Module) -> None:
+    """Let autocast cast the inputs of adapters.
+
+    peft casts the input of each adapter to float32, and autocast casts that back: layers with the
+    same input would keep a copy each.
+    """
+    for module in model.modules():
+        if hasattr(module, "cast_input_dtype_enabled"):
+            module.cast_input_dtype_enabled = False
 
 
 def _require_own_weights(model: PreTrainedModel, wanted: str | Sequence[str]) -> None:

@@ -30,11 +30,17 @@ from backends.local_gpu.json_files import json_bytes
 from backends.local_gpu.models.base_models import local_folder, not_here, require_obtainable
 from backends.local_gpu.models.language_part import language_part
 from backends.local_gpu.models.model_files import copy_tokenizer
+from backends.local_gpu.models.quantized import measure_as_trained, opening
 from backends.local_gpu.models.safetensors_headers import headers
 from backends.local_gpu.tokens.chat_tokens import Chat
 
 _WEIGHTS: Final = "*.safetensors"
 _TRAINABLE: Final = {"BF16": torch.bfloat16, "F16": torch.float16}
+_PRECISIONS: Final = {
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float32": torch.float32,
+}
 _AS_THE_BASE: Final = 2
 """From this recipe on, a fully trained model is stored complete, in its base's precision."""
 
@@ -58,9 +64,9 @@ def device() -> torch.device:
 def precision(wanted: str, where: torch.device) -> torch.dtype:
     """Return the precision of the matrix work."""
     if wanted == "auto":
-        has_it = where.type == "cuda" and torch.cuda.is_bf16_supported()
+        has_it = where.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if has_it else torch.float32
-    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+    return _PRECISIONS[wanted]
 
 
 def base_folder(base_model: BaseModel) -> Path:
@@ -83,11 +89,19 @@ def base_folder(base_model: BaseModel) -> Path:
     return Path(found)
 
 
-def load_model(folder: Path, dtype: torch.dtype, where: torch.device) -> PreTrainedModel:
+def load_model(
+    folder: Path, dtype: torch.dtype, where: torch.device, quantization: str | None = None
+) -> PreTrainedModel:
     """Open a model.
 
+    Args:
+        folder: Its folder.
+        dtype: Precision of its weights, or of the work on quantised ones.
+        where: Device to load it to.
+        quantization: `nf4` to keep the weights of its linear layers in 4 bits.
+
     Raises:
-        BackendError: The model cannot be opened.
+        BackendError: The model cannot be opened, or a package is missing.
     """
     transformers.utils.logging.disable_progress_bar()
     try:
@@ -99,6 +113,7 @@ def load_model(folder: Path, dtype: torch.dtype, where: torch.device) -> PreTrai
             dtype=dtype,
             local_files_only=True,
             use_safetensors=True,
+            **opening(quantization, dtype, where),
             trust_remote_code=False,
         )
     except (OSError, ValueError, KeyError) as error:
@@ -106,7 +121,10 @@ def load_model(folder: Path, dtype: torch.dtype, where: torch.device) -> PreTrai
             f"the model in {folder} cannot be opened: {error}",
             "Check that it is a causal language model that the installed transformers supports.",
         ) from error
-    return model.to(where)
+    if quantization is None:
+        return model.to(where)
+    measure_as_trained(model)
+    return model
 
 
 def save_model(model: PreTrainedModel, target: Path, folder: Path, recipe: int) -> None:

@@ -38,6 +38,7 @@ def training_arguments(
         logging_steps=1,
         logging_nan_inf_filter=False,
         report_to="none",
+        **({"optim": "adamw_bnb_8bit"} if settings.get("optim") == "adamw_8bit" else {}),
         disable_tqdm=True,
         log_level="warning",
         remove_unused_columns=False,

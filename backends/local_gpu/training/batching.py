@@ -4,9 +4,9 @@ The order follows from the seed and the epoch alone. Examples of similar length 
 that little is padded. The longest batch comes first, so that a lack of memory shows at once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from backends.local_gpu.training.packing.documents import STARTS
 from backends.local_gpu.training.packing.fill import Budget, cut, fill, ordered
 from backends.local_gpu.training.tokenized_dataset import IGNORED, Tokens
 
+Batch: TypeAlias = Mapping[str, torch.Tensor]
+"""Tensors of some examples."""
 LABELLED: Final = "labelled"
 """Name of a batch's tensor with the row and the column of every position whose next token is
 learned: (2, labels)."""
@@ -143,6 +145,33 @@ def by_length(
     if budget is not None:
         return cut(lengths, places, budget)
     return [places[at : at + size].tolist() for at in range(0, len(places), size)]
+
+
+def count_of(batch: Batch) -> int:
+    """Return the number of rows of a padded batch, or of examples in a packed one."""
+    return len(batch[STARTS]) - 1 if STARTS in batch else len(batch["input_ids"])
+
+
+def part_of(batch: Batch, rows: Sequence[int]) -> Batch:
+    """Return some rows of a batch, without padding that all of them have.
+
+    Args:
+        batch: A batch, padded or packed.
+        rows: Rows; of a packed batch, examples that follow each other.
+    """
+    if STARTS in batch:
+        starts = batch[STARTS][rows[0] : rows[-1] + 2]
+        span = slice(int(starts[0]), int(starts[-1]))
+        part = {key: batch[key][:, span] for key in ("input_ids", "position_ids", "labels")}
+        part[STARTS] = starts - starts[0]
+    else:
+        at = torch.tensor(rows, device=batch["input_ids"].device)
+        part = {key: value[at] for key, value in batch.items() if key != LABELLED}
+        longest = int(part["attention_mask"].sum(dim=1).max())
+        for key in ("input_ids", "attention_mask", "labels"):
+            part[key] = part[key][:, :longest]
+    learned = part["labels"][:, 1:] != IGNORED
+    return {**part, LABELLED: torch.stack(torch.nonzero(learned, as_tuple=True))}
 
 
 def collate(tokens: Tokens, places: Sequence[int]) -> dict[str, torch.Tensor]:

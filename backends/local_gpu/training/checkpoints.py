@@ -20,6 +20,7 @@ class TrainingState:
         held_out: Mean held-out loss before training and after every epoch.
         observed: What was observed on held-out examples after every epoch, besides the loss.
         seconds: Time spent training, without interruptions.
+        halvings: How often batches were halved to fit the memory.
         measuring: Part of `seconds` spent measuring held-out examples.
         slots: Positions of all batches so far, with their padding.
     """
@@ -31,6 +32,7 @@ class TrainingState:
     observed: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     measuring: float = 0.0
+    halvings: int = 0
     slots: int = 0
 
 

@@ -60,6 +60,7 @@ def facts_of(trainer: LabelledTrainer, where: torch.device, dtype: torch.dtype) 
             for last in history.observed[-1:]
             for name, number in last.items()
         },
+        **({"batch_parts": trainer.batch_parts} if history.halvings else {}),
         "seconds": round(seconds, 3),
         "peak_memory_mb": round(peak),
         "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu",

@@ -33,7 +33,7 @@ from backends.local_gpu.jobs.run_dir import RunDir, read_request, write_end
 from backends.local_gpu.jobs.speeds import remember
 from backends.local_gpu.jobs.worker_record import HEARTBEAT_S, read_worker, write_worker
 from backends.local_gpu.json_files import read_json
-from backends.local_gpu.models.adapters import add_adapter
+from backends.local_gpu.models.adapters import add_adapter, share_inputs
 from backends.local_gpu.models.base_models import verify_unchanged
 from backends.local_gpu.models.model_folders import (
     base_folder,
@@ -55,6 +55,7 @@ from backends.local_gpu.training.finished_model import (
     write_model,
     write_success,
 )
+from backends.local_gpu.training.fitting import is_out_of_memory, make_fit
 from backends.local_gpu.training.learned import check_adapter, check_learned, sums
 from backends.local_gpu.training.loss import computing, labelled_loss
 from backends.local_gpu.training.objectives.choose import (
@@ -151,13 +152,17 @@ def train(run: RunDir, stop: Stop) -> bool:
     base = base_folder(request.base_model)
     adapter = settings["finetuning_type"] == "lora"
     # A frozen base may have the computation's precision; trained weights need float32.
-    model = load_model(base, dtype if adapter else torch.float32, where)
+    model = load_model(
+        base, dtype if adapter else torch.float32, where, settings.get("quantization")
+    )
     chat, job = _job(run, request, model)
     _choose_attention(model, job, where, partial(computing, where, dtype))
     if METHODS[request.method].is_of_preferences:
         switch_dropout_off(model)
     set_seed(request.seed)
     trained = add_adapter(model, settings) if adapter else model
+    if dtype != torch.float32:
+        share_inputs(trained)
     before = sums(trained)
 
     resumed = newest_checkpoint(run.checkpoints, request.fingerprint, request.attempt)
@@ -172,6 +177,7 @@ def train(run: RunDir, stop: Stop) -> bool:
         budget_of(settings),
     )
     trainer.notify = partial(note, run)
+    _set_up(run, request, model, base, trainer)
     if not adapter:
         trainer.reserve = whole_size(trained, base, settings["recipe"])
     require_room(run.path, trainer.reserve)
@@ -240,6 +246,19 @@ def _job(run: RunDir, request: TrainRequest, model: PreTrainedModel) -> tuple[Ch
     )
 
 
+def _set_up(
+    run: RunDir, request: TrainRequest, model: PreTrainedModel, base: Path, trainer: LabelledTrainer
+) -> None:
+    """Set the rates of a training, make it fit its device, and note how."""
+    ratio = request.hyperparameters.get("loraplus_lr_ratio")
+    trainer.rate_ratio = None if ratio is None else float(str(ratio))
+    longest, history = int(trainer.objective.train.lengths.max()), trainer.history
+    halvings = make_fit(model, base, request, longest, trainer.dtype, trainer.notify)
+    if halvings > history.halvings:
+        history.halvings = halvings
+        note(run, f"batches are computed in {trainer.batch_parts} parts, to fit the memory")
+
+
 def _choose_attention(
     model: PreTrainedModel,
     job: Job,
@@ -301,7 +320,7 @@ def note(run: RunDir, message: str) -> None:
 
 def _explain(error: Exception) -> tuple[str, str]:
     text = f"{type(error).__name__}: {error}"
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate" in text:
+    if is_out_of_memory(error):
         return (
             f"out of memory ({text.splitlines()[0]})",
             (

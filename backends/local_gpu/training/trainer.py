@@ -18,6 +18,7 @@ from typing import Final
 
 import torch
 from peft import PeftModel
+from peft.optimizers import create_loraplus_optimizer
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader
 from transformers import (
@@ -29,7 +30,7 @@ from transformers import (
 from backends.atomic_files import publish_dir
 from backends.contract.errors import BackendError
 from backends.local_gpu.json_files import json_bytes
-from backends.local_gpu.training.batching import Batches, Examples, by_length
+from backends.local_gpu.training.batching import Batch, Batches, Examples, by_length
 from backends.local_gpu.training.checkpoints import STATE, TrainingState, checkpoints
 from backends.local_gpu.training.disk_space import (
     checkpoint_size,
@@ -38,8 +39,9 @@ from backends.local_gpu.training.disk_space import (
     is_about_room,
     trained_size,
 )
+from backends.local_gpu.training.fitting import is_out_of_memory
 from backends.local_gpu.training.loss import computing
-from backends.local_gpu.training.objectives.objective import Batch, Objective
+from backends.local_gpu.training.objectives.objective import Objective
 from backends.local_gpu.training.pace import Pace
 from backends.local_gpu.training.packing.documents import sent
 from backends.local_gpu.training.packing.fill import Budget
@@ -48,6 +50,8 @@ from backends.local_gpu.training.speed.readings import Readings
 
 CHECKPOINT_SECONDS: Final = "FTCTL_CHECKPOINT_SECONDS"
 """Environment variable: seconds between checkpoints within an epoch."""
+_LEAST_SCALE: Final = 1.0
+"""Scale of losses in float16 below which infinite gradients are the training's own."""
 _SMALL: Final = 256 * 2**20
 """Largest size in bytes at which the checkpoint before the newest is kept too."""
 
@@ -88,7 +92,16 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         """Receives messages for people."""
         self.reserve = trained_size(model)
         """Bytes that the trained model needs on disk."""
+        self.rate_ratio: float | None = None
+        """Rate of an adapter's second matrices as a multiple of the first ones'."""
         self._told = False
+        self._step: list[Batch] = []
+        """The batches of this optimiser step so far."""
+        self._observed_before: torch.Tensor | None = None
+        if dtype == torch.float16:
+            # Small gradients would be zero in 16 bits: losses are scaled up, gradients down again.
+            self.accelerator.scaler = torch.amp.GradScaler(args.device.type)
+            self.accelerator.unscale_gradients = self._unscale
         on_gpu = args.device.type == "cuda"
         self.defers = on_gpu and args.world_size == 1
         """True if steps do not wait until their losses are known. Several processes wait together."""
@@ -100,6 +113,21 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
             size=checkpoint_size(model),
             fixed=None if chosen is None else float(chosen),
         )
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """Create the optimiser, with two rates where `rate_ratio` is set."""
+        if self.rate_ratio is None:
+            return super().create_optimizer(model)
+        kind, arguments = Trainer.get_optimizer_cls_and_kwargs(self.args, self.model)
+        self.optimizer = create_loraplus_optimizer(
+            self.model,
+            kind,
+            loraplus_lr_ratio=self.rate_ratio,
+            loraplus_lr_embedding=self.args.learning_rate,
+            loraplus_weight_decay=self.args.weight_decay,
+            **arguments,
+        )
+        return self.optimizer
 
     def get_train_dataloader(self) -> DataLoader[int]:
         """Return the batches of the epoch that `batches.epoch` names."""
@@ -125,10 +153,82 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         self.observed = _sum(self.observed, outcome.observed)
         return outcome.total / num_items_in_batch
 
+    def training_step(
+        self,
+        model: torch.nn.Module,
+        inputs: Batch,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Add a batch's gradients; where the memory does not do, halve the batches of the step."""
+        self._step.append(inputs)
+        loss = self._attempt(model, inputs, num_items_in_batch)
+        while loss is None:
+            self._halve()
+            # A part of the gradients may be there already, so the whole step starts anew.
+            model.zero_grad()
+            self.observed = self._observed_before
+            for batch in self._step:
+                loss = self._attempt(model, batch, num_items_in_batch)
+                if loss is None:
+                    break
+        return loss
+
+    def _attempt(
+        self, model: torch.nn.Module, batch: Batch, items: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """Return a batch's part of the loss; None if the memory does not do."""
+        try:
+            parts = self._parts(batch, self.history.halvings)
+            losses = [super(LabelledTrainer, self).training_step(model, p, items) for p in parts]
+            return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # The error held on to what the batch had allocated.
+        if self.args.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _parts(self, batch: Batch, halvings: int) -> list[Batch]:
+        halves = self.objective.halves(batch) if halvings else None
+        if halves is None:
+            return [batch]
+        return [part for half in halves for part in self._parts(half, halvings - 1)]
+
+    def _halve(self) -> None:
+        """Halve batches from now on.
+
+        Raises:
+            BackendError: Batches cannot be smaller.
+        """
+        before = [len(self._parts(batch, self.history.halvings)) for batch in self._step]
+        self.history.halvings += 1
+        after = [len(self._parts(batch, self.history.halvings)) for batch in self._step]
+        if before == after:
+            raise BackendError(
+                f"out of memory at step {self.state.global_step + 1}, in the smallest batches",
+                "Set `gradient_checkpointing: on`, lower `per_device_train_batch_size`, or shorten "
+                "the examples (`prepare: {max_tokens: ...}`).",
+            )
+        self.notify(
+            f"out of memory at step {self.state.global_step + 1}: from now on, batches are computed "
+            f"in {self.batch_parts} parts; each step sees the same examples"
+        )
+
+    @property
+    def batch_parts(self) -> int:
+        """Parts that a batch is computed in, one after the other."""
+        return int(2**self.history.halvings)
+
+    def _unscale(self, optimizer: object = None) -> None:
+        del optimizer
+        self.accelerator.scaler.unscale_(self.optimizer.optimizer)
+
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
     ) -> tuple[list[Batch], torch.Tensor]:
         """Return the batches of an optimiser step, and the number of items that they have."""
+        self._step, self._observed_before = [], self.observed
         if self.prefetch is None:
             batches = list(islice(epoch_iterator, num_batches))
         else:
@@ -215,6 +315,8 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         """Add the losses of all steps up to now; one that is not finite ends the run."""
         for one in self._readings.take():
             for name, value in (("loss", one.loss), ("grad norm", one.grad_norm)):
+                if name == "grad norm" and self._is_scale_falling():
+                    continue
                 if not math.isfinite(value):
                     raise BackendError(
                         f"the {name} became {value} at step {one.step}",
@@ -229,6 +331,11 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
                     "step": one.step,
                 }
             )
+
+    def _is_scale_falling(self) -> bool:
+        """Return True if a gradient may be infinite because losses are still scaled too high."""
+        scaler = self.accelerator.scaler
+        return scaler is not None and scaler.get_scale() > _LEAST_SCALE
 
     def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
         """Write weights only: transformers would write the arguments as a pickle."""

@@ -20,6 +20,8 @@ class BlockReason(StrEnum):
     SUSPENDED = "suspended"
     INPUT = "input"
     """The spec or its data has problems."""
+    MEMORY = "memory"
+    """The device has too little memory for the job."""
     POLICY = "policy"
     UNREACHABLE = "unreachable"
     """A backend gave no answer."""

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from backends.contract.deployments import Hosting
 from backends.contract.inspector import Json
-from backends.contract.jobs import Estimate
+from backends.contract.jobs import Estimate, Memory
 from controller.lockfile.model import DataFacts
 from controller.plan.actions.base import ActionStyle, BaseAction, Row
 from controller.plan.actions.groups import CancellingAction
@@ -25,6 +25,9 @@ from controller.plan.moving.rows import (
 from controller.render.text import dollars, number, one_line
 
 _VALUE_WIDTH = 60
+_GB = 2**30
+_SHOWN = 0.05 * _GB
+"""Smallest number of bytes that is shown."""
 _DIGITS = len("sha256:") + 12
 
 
@@ -39,6 +42,7 @@ class Train(CancellingAction):
     data_change: DataChange | None
     data: DataFacts
     estimate: Estimate
+    memory: Memory | None = None
     judged_against: str | None = None
     """The production build that stays until this one passes the gate, and its place."""
     move: Move | None = None
@@ -103,6 +107,8 @@ class Train(CancellingAction):
             "shutdown_source": self.shutdown.source if self.shutdown else None,
             "warnings": self.warnings,
         }
+        if self.memory is not None:
+            value["memory"] = asdict(self.memory)
         if self.data_change is not None:
             value["examples"] = asdict(self.data_change)
         if self.move is not None:
@@ -129,6 +135,8 @@ class Train(CancellingAction):
         elif self.judged_against is not None:
             yield "production", self.judged_against
         yield "cost", _estimate_text(self.estimate)
+        if self.memory is not None:
+            yield "memory", _memory_text(self.memory)
         if self.hosting is not None:
             yield "deployed", f"when it is trained: {per_hour(self.hosting.usd_per_hour)}"
 
@@ -197,6 +205,19 @@ def _estimate_text(estimate: Estimate) -> str:
     if estimate.basis:
         parts.append(estimate.basis)
     return ", ".join(parts)
+
+
+def _memory_text(memory: Memory) -> str:
+    """Return what a job needs, and what it consists of: `needs 14.1 of 24.0 GB`."""
+    of = "" if memory.has is None else f" of {_gb(memory.has)}"
+    parts = [f"{name} {_gb(size)}" for name, size in memory.parts.items() if size >= _SHOWN]
+    inside = f" ({', '.join(parts)})" if len(parts) > 1 else ""
+    remark = f", {memory.remark}" if memory.remark else ""
+    return f"needs {_gb(memory.needs)}{of} GB{inside}{remark}"
+
+
+def _gb(size: int) -> str:
+    return f"{size / _GB:.1f}" if size >= _GB / 10 else f"{size / _GB:.2g}"
 
 
 def shutdown_text(

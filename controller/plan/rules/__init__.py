@@ -32,6 +32,7 @@ WITH_SPEC: tuple[Rule, ...] = (
     training.keep_unjudged_home,
     prompts.prompt,
     training.keep_to_budget,
+    training.keep_to_memory,
     training.train,
 )
 WITHOUT_SPEC: tuple[Rule, ...] = (

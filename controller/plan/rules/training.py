@@ -94,6 +94,14 @@ def keep_to_budget(state: State) -> Blocked | None:
     return None
 
 
+def keep_to_memory(state: State) -> Blocked | None:
+    """Stop a job that its device has too little memory for."""
+    memory = state.desired.memory
+    if state.build is not None or memory is None or not memory.problem:
+        return None
+    return state.blocked(BlockReason.MEMORY, memory.problem, memory.remedy)
+
+
 def train(state: State) -> Train | None:
     """Submit a job."""
     if state.build is not None:
@@ -129,6 +137,7 @@ def train(state: State) -> Train | None:
         warnings=(*desired.warnings, *state.gate_warnings()),
         estimate=desired.estimate,
         hosting=state.overview.observed.hosting.get(desired.spec.place),
+        memory=desired.memory,
         retrain=previous is not None,
         cancels=state.cancels,
         replaces=state.entry.production,

@@ -121,7 +121,7 @@ def test_writing_out_a_default_changes_nothing(key):
         (
             {"dtype": "int8"},
             "dtype",
-            "must be one of auto, bfloat16, float32, not the text 'int8'",
+            "must be one of auto, bfloat16, float16, float32, not the text 'int8'",
             "",
         ),
         ({"thinking": "maybe"}, "thinking", "must be one of off, on, not the text 'maybe'", ""),

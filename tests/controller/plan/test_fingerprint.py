@@ -84,6 +84,8 @@ def test_fingerprints_of_prompts_are_pinned():
         {"hyperparameters": {"learning_rate": 0.0001}},
         {"hyperparameters": {"num_train_epochs": 3}},
         {"hyperparameters": {"num_train_epochs": 3.0}},
+        # Computes the same bits in less memory.
+        {"hyperparameters": {"gradient_checkpointing": "on"}},
         {"evaluation": {"compare_to": ["base"], "max_tokens": 256, "metrics": []}},
         {"data": {"train": [{"path": "data/moved.csv"}], "held_out": {"fraction": 0.25}}},
         {"data": {"train": [{"path": "x.csv", "license": "MIT"}], "held_out": {"fraction": 0.5}}},

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from backends.contract.jobs import Estimate, JobState
+from backends.contract.jobs import Estimate, JobState, Memory
 from controller.plan.actions import (
     Adopt,
     Blocked,
@@ -152,6 +152,50 @@ def test_a_budget_is_kept_by_the_high_end(make, budget, estimate, *, blocked: bo
     if blocked:
         assert action.block_reason is BlockReason.BUDGET
         assert f"budget.{next(iter(budget))}" in action.reason
+
+
+GB = 2**30
+
+
+def test_what_cannot_fit_is_refused_with_what_would(make):
+    memory = Memory(
+        needs=31 * GB,
+        has=24 * GB,
+        problem="training needs 31.0 GB, and GPU 0 has 24.0 GB",
+        remedy="Write `finetuning_type: lora` in `hyperparameters`.",
+    )
+    action = step(replace(make.desired(), memory=memory))
+    assert isinstance(action, Blocked)
+    assert (action.block_reason, action.reason) == (BlockReason.MEMORY, memory.problem)
+    assert (action.remedy, action.block_reason.exit_code) == (memory.remedy, 1)
+    # A model that exists needs no memory.
+    built = make.build(make.desired())
+    assert not isinstance(step(replace(make.desired(), memory=memory), make.entry(built)), Blocked)
+
+
+@pytest.mark.parametrize(
+    ("memory", "text"),
+    [
+        (
+            Memory(
+                needs=int(14.1 * GB),
+                has=24 * GB,
+                parts={"weights": 8 * GB, "adapter": 100, "activations": 6 * GB},
+                remark="8 x 1,024 tokens, gradient checkpointing",
+            ),
+            (
+                "needs 14.1 of 24.0 GB (weights 8.0, activations 6.0), 8 x 1,024 tokens, "
+                "gradient checkpointing"
+            ),
+        ),
+        (Memory(needs=GB // 50, parts={"weights": GB // 50}), "needs 0.02 GB"),
+    ],
+)
+def test_what_a_job_needs_is_shown(make, memory, text):
+    action = step(replace(make.desired(), memory=memory))
+    assert ("memory", text) in list(action.rows())
+    assert action.json()["memory"]["needs"] == memory.needs
+    assert "memory" not in step(make.desired()).json()
 
 
 def test_few_hours_are_not_rounded_to_none(make):

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from backends.local_gpu.training.batching import collate, pack
+from backends.local_gpu.training.batching import Batch, collate, count_of, pack, part_of
 from backends.local_gpu.training.loss import LabelledLoss, labels_in
-from backends.local_gpu.training.objectives.objective import Batch, Outcome
+from backends.local_gpu.training.objectives.objective import Outcome
 from backends.local_gpu.training.tokenized_dataset import Tokens
 
 
@@ -64,6 +64,14 @@ class Likelihood:
     def items(self, batch: Batch) -> int:
         """Return the number of labelled tokens."""
         return labels_in(batch)
+
+    def halves(self, batch: Batch) -> tuple[Batch, Batch] | None:
+        """Return the first rows of a batch, and the others."""
+        rows = range(count_of(batch))
+        middle = (len(rows) + 1) // 2
+        if len(rows) == 1:
+            return None
+        return part_of(batch, rows[:middle]), part_of(batch, rows[middle:])
 
     def named(self, observed: torch.Tensor) -> dict[str, float]:
         """Return nothing: the loss tells all."""

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 
 from backends.local_gpu.tokens.chat_tokens import Encoded
-from backends.local_gpu.training.batching import collate
+from backends.local_gpu.training.batching import Batch, collate
 from backends.local_gpu.training.loss import LabelledLoss
 from backends.local_gpu.training.objectives import rewards
-from backends.local_gpu.training.objectives.objective import Batch, Outcome
+from backends.local_gpu.training.objectives.objective import Outcome
 from backends.local_gpu.training.tokenized_dataset import Tokens, flatten
 
 _OTHER = "other_"
@@ -98,6 +98,10 @@ class MarkedLoss:
     def items(self, batch: Batch) -> int:
         """Return the number of answers."""
         return len(batch["input_ids"])
+
+    def halves(self, batch: Batch) -> None:
+        """Return None: the rows of a batch have each other's answers."""
+        del batch
 
     def named(self, observed: torch.Tensor) -> dict[str, float]:
         """Return the accuracy and the margin of the rewards."""

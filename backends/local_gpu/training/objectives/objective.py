@@ -3,16 +3,15 @@
 The trainer knows nothing else of a method. Another method is another module in this package.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-Batch: TypeAlias = Mapping[str, torch.Tensor]
-"""Tensors of some examples."""
+from backends.local_gpu.training.batching import Batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +66,12 @@ class Objective(Protocol):
 
     def items(self, batch: Batch) -> int:
         """Return the number of items in a batch, over which the loss of a step is the mean."""
+
+    def halves(self, batch: Batch) -> tuple[Batch, Batch] | None:
+        """Return a batch in two parts whose losses add up to its own.
+
+        None if it has a single example, or if its examples depend on each other.
+        """
 
     def named(self, observed: torch.Tensor) -> dict[str, float]:
         """Return what was observed, by the names in progress and facts."""

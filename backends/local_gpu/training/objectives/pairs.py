@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import logsigmoid
 
-from backends.local_gpu.training.batching import collate
+from backends.local_gpu.training.batching import Batch, collate, part_of
 from backends.local_gpu.training.loss import LabelledLoss, labels_by_row
 from backends.local_gpu.training.objectives import rewards
-from backends.local_gpu.training.objectives.objective import Batch, Outcome
+from backends.local_gpu.training.objectives.objective import Outcome
 from backends.local_gpu.training.tokenized_dataset import Tokens
 
 
@@ -86,6 +86,16 @@ class PairLoss:
     def items(self, batch: Batch) -> int:
         """Return the number of pairs."""
         return len(batch["input_ids"]) // 2
+
+    def halves(self, batch: Batch) -> tuple[Batch, Batch] | None:
+        """Return the first pairs of a batch, and the others."""
+        count = len(batch["input_ids"]) // 2
+        middle = (count + 1) // 2
+        if count == 1:
+            return None
+        first = [*range(middle), *range(count, count + middle)]
+        second = [*range(middle, count), *range(count + middle, 2 * count)]
+        return part_of(batch, first), part_of(batch, second)
 
     def named(self, observed: torch.Tensor) -> dict[str, float]:
         """Return the accuracy and the margin of the rewards."""

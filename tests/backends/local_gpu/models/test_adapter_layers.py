@@ -96,11 +96,13 @@ def test_experts_are_adapted_together_and_without_dropout(model):
         "Add up_proj.",
     )
     for names in ("all-linear", ["down_proj"], ["gate"]):
+        ((field, _, remedy),) = told(folder, names, use_dora=True)
+        assert (field, "Remove it" in remedy) == ("use_dora", True)
         ((field, message, remedy),) = told(folder, names, lora_dropout=0.1)
         assert field == "lora_dropout"
         assert "experts" in message
         assert "lora_dropout: 0" in remedy
-    assert told(folder, ["q_proj"], lora_dropout=0.1) == []
+    assert told(folder, ["q_proj"], lora_dropout=0.1, use_dora=True) == []
 
 
 def test_a_router_of_its_own_kind_is_no_linear_layer(model):

@@ -1,0 +1,1 @@
+"""The memory that a training needs: estimated from a model's files before anything is loaded."""

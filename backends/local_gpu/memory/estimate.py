@@ -1,0 +1,206 @@
+"""The bytes that a training needs at its longest batch, counted from a model's shape.
+
+The counts follow what transformers' layers keep for backpropagation, and were compared with torch's
+allocator: `tests/benchmarks/memory_estimates.py`. Numbers of the widths of a layer are per token.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from backends.local_gpu.memory.shape import Shape
+
+_FLOAT: Final = 4
+_HALF: Final = 2
+_MOMENTS: Final = {"adamw": 8.0, "adamw_8bit": 2.03}
+"""Bytes that an optimiser keeps for each trained number."""
+_NF4: Final = 0.5 + 1 / 64
+"""Bytes of a number in four bits, with a scale of one byte for each 64 numbers."""
+_LOGITS: Final = 12
+"""Bytes of a logit: itself, its logarithm and its gradient."""
+_CHUNK: Final = 64
+"""Tokens that linear attention treats together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """The longest batch of a training."""
+
+    rows: int
+    """Rows that go through the model at once."""
+    length: int
+    """Tokens of the longest row."""
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens, padding included."""
+        return self.rows * self.length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How a training computes."""
+
+    half: bool
+    """True if it computes in 16 bits."""
+    tile: int
+    """Most logits that exist at once."""
+    checkpointing: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """Bytes by what they hold, when a step needs most."""
+
+    weights: int
+    """Of the base model."""
+    adapter: int
+    gradients: int
+    optimiser: int
+    activations: int
+    """What a step keeps for its gradients, and its logits."""
+
+    @property
+    def total(self) -> int:
+        """All bytes."""
+        return self.weights + self.adapter + self.gradients + self.optimiser + self.activations
+
+
+def estimate(shape: Shape, settings: Mapping[str, Any], batch: Batch, plan: Plan) -> Need:
+    """Return what a training needs.
+
+    Args:
+        shape: The base model.
+        settings: Complete hyperparameters.
+        batch: The longest batch.
+        plan: How the training computes.
+    """
+    full = settings["finetuning_type"] == "full"
+    width = _HALF if plan.half else _FLOAT
+    learning = shape.parameters + shape.beside if full else _adapter(shape, settings)
+    moments = _MOMENTS[str(settings.get("optim", "adamw"))]
+    activations = _activations(shape, settings, batch, plan)
+    gradients = _FLOAT * learning
+    if full and settings["gradient_accumulation_steps"] == 1:
+        # Gradients come into being while activations go: the larger of both counts.
+        last = activations // max(shape.layers, 1)
+        gradients, activations = (
+            (0, activations) if activations > gradients + last else (gradients, last)
+        )
+    return Need(
+        weights=_weights(shape, settings, width),
+        adapter=0 if full else _FLOAT * learning,
+        gradients=gradients,
+        optimiser=int(moments * learning),
+        activations=activations,
+    )
+
+
+def _weights(shape: Shape, settings: Mapping[str, Any], width: int) -> int:
+    numbers = shape.parameters + shape.beside
+    in_layers = sum(out * into for _, out, into in shape.linear)
+    if settings["finetuning_type"] == "full":
+        # Weights stay in 32 bits, and those of products are cast once a step.
+        cast = 0 if width == _FLOAT else _HALF * (in_layers + _banks(shape))
+        return _FLOAT * numbers + cast
+    if settings.get("quantization") == "nf4":
+        return int(_NF4 * in_layers) + width * (numbers - in_layers)
+    return width * numbers
+
+
+def _banks(shape: Shape) -> int:
+    return sum(numbers for _, numbers in shape.banks)
+
+
+def _on_experts(shape: Shape, settings: Mapping[str, Any]) -> bool:
+    return bool(shape.banks) and shape.joined and settings.get("target_modules") == "all-linear"
+
+
+def _targets(shape: Shape, settings: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    wanted = settings.get("target_modules", "all-linear")
+    if wanted == "all-linear":
+        return list(shape.linear)
+    lasts = {str(name).rpartition(".")[2] for name in wanted}
+    return [one for one in shape.linear if one[0] in lasts]
+
+
+def _adapter(shape: Shape, settings: Mapping[str, Any]) -> int:
+    """Return the number of an adapter's weights."""
+    rank = int(settings["r"])
+    found = sum(rank * (out + into) for _, out, into in _targets(shape, settings))
+    if _on_experts(shape, settings):
+        joined = 2 * rank * (shape.hidden + 2 * shape.inner)
+        found += shape.layers * shape.experts * (joined + rank * (shape.hidden + shape.inner))
+    return found
+
+
+def _activations(shape: Shape, settings: Mapping[str, Any], batch: Batch, plan: Plan) -> int:
+    full = settings["finetuning_type"] == "full"
+    width = _HALF if plan.half else _FLOAT
+    layer = int(batch.tokens * _layer(shape, settings, batch, width))
+    if _on_experts(shape, settings):
+        # An adapter on experts is added to their weights, and the sums are kept.
+        layer += width * _banks(shape) // shape.layers
+    stream = _FLOAT if full or not plan.half else _HALF
+    # The input and the output of the last normalisation, and the chosen positions of the latter.
+    ends = batch.tokens * shape.hidden * ((2 if full else 1) * _FLOAT + 2 * width)
+    logit = _LOGITS + (_FLOAT if shape.caps_logits else 0)
+    head = min(batch.tokens * shape.vocabulary, plan.tile) * logit
+    # What a layer's backpropagation needs beside what was kept.
+    behind = batch.tokens * width * (shape.hidden + 2 * shape.inner * shape.active)
+    if not plan.checkpointing:
+        return shape.layers * layer + ends + max(head, behind)
+    kept = shape.layers * batch.tokens * shape.hidden * stream
+    return kept + max(ends + head, layer + behind)
+
+
+def _layer(shape: Shape, settings: Mapping[str, Any], batch: Batch, width: int) -> float:
+    """Return the bytes that a layer keeps for each token."""
+    full = settings["finetuning_type"] == "full"
+    normed = _FLOAT * (2 if full else 1)
+    norms = shape.norms * shape.hidden * (width if shape.layer_norms else normed)
+    inputs = 2 * shape.hidden * width
+    if full and width == _HALF:
+        # The input of each product is cast on its own.
+        into = [one for one in shape.linear if one[2] == shape.hidden]
+        inputs = max(2, len(into) // shape.layers - (shape.queries == shape.hidden)) * (
+            shape.hidden * width
+        )
+    share = shape.fixed_attention / shape.layers
+    attention = (1 - share) * _attention(shape, batch, width, normed) + share * _FLOAT * (
+        5 * shape.fixed_heads * _CHUNK + 28 * shape.fixed_width
+    )
+    # A bias in 32 bits makes what follows it 32 bits wide.
+    inner = _FLOAT if full and shape.model_type == "gpt_oss" else width
+    bytes_ = norms + inputs + attention + _feed_forward(shape, inner)
+    if not full:
+        targets = _targets(shape, settings)
+        bytes_ += len(targets) / shape.layers * int(settings["r"]) * width
+        if settings.get("use_dora"):
+            # What the layer and the adapter give, to learn the lengths.
+            bytes_ += sum(out for _, out, _ in targets) / shape.layers * 2 * width
+        if settings.get("lora_dropout"):
+            # What is left of the inputs, and which were dropped.
+            bytes_ += sum(into for _, _, into in targets) / shape.layers * 2 * width
+    return bytes_
+
+
+def _attention(shape: Shape, batch: Batch, width: int, normed: int) -> float:
+    # Queries, the result, and keys and values once for each head; padding needs a mask.
+    bytes_ = 4 * shape.queries * width + _FLOAT * shape.heads + batch.length * width
+    if shape.queries_normed:
+        bytes_ += (shape.queries + shape.keys) * normed
+    if shape.eager:
+        probability = _FLOAT if width == _FLOAT else _FLOAT + _HALF
+        bytes_ += shape.heads * batch.length * (probability + (width if shape.capped else 0))
+    return bytes_
+
+
+def _feed_forward(shape: Shape, width: int) -> float:
+    if shape.model_type == "gpt_oss":
+        return shape.active * (6 * shape.inner + shape.hidden) * width
+    kept = 4 if shape.gated else 2 if shape.simple else 5
+    if not shape.experts:
+        return kept * shape.inner * width
+    routed = shape.active * (kept * shape.inner + 2 * shape.hidden)
+    return (routed + kept * shape.shared) * width

@@ -1,0 +1,90 @@
+"""The memory that a job needs, in the words of a plan. Imports no training package."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from backends.contract.errors import BackendError
+from backends.contract.inspector import ExampleInspector
+from backends.contract.jobs import Memory, TrainRequest
+from backends.local_gpu.jobs.devices import CPU
+from backends.local_gpu.memory.fit import Fit, Training, fit, longest_example, what_would_fit
+from backends.local_gpu.memory.room import Room
+from backends.local_gpu.memory.shape import Shape
+from backends.local_gpu.memory.tile_size import ELEMENTS, ELEMENTS_ELSE
+
+_GB: Final = 2**30
+
+
+def memory_of(
+    request: TrainRequest, shape: Shape, inspector: ExampleInspector, room: Room | None
+) -> Memory | None:
+    """Return the memory that a job needs at its longest batch.
+
+    Args:
+        request: The job.
+        shape: Its base model.
+        inspector: Counts tokens.
+        room: The memory of the device that it may run on, if known.
+
+    Returns:
+        None if the examples cannot be counted here.
+    """
+    settings: Mapping[str, Any] = request.hyperparameters
+    try:
+        longest = longest_example(request.train, inspector, settings.get("max_length"))
+    except (BackendError, OSError):
+        return None
+    if longest is None:
+        return None
+    on_gpu = room is not None and room.device != CPU
+    training = Training(
+        shape=shape,
+        settings=settings,
+        method=request.method,
+        longest=longest,
+        tile=ELEMENTS["cuda"] if on_gpu else ELEMENTS_ELSE,
+        half=room is not None and room.half,
+    )
+    usable = None if room is None else room.usable
+    found = fit(training, usable)
+    problem = remedy = ""
+    if room is not None and not found.fits:
+        problem, remedy = _refusal(training, found, room)
+    return Memory(
+        needs=found.need.total,
+        has=None if room is None else room.usable,
+        parts={
+            "weights": found.need.weights,
+            "adapter": found.need.adapter,
+            "gradients": found.need.gradients,
+            "optimiser": found.need.optimiser,
+            "activations": found.need.activations,
+        },
+        remark=remark_of(found, settings, longest),
+        problem=problem,
+        remedy=remedy,
+    )
+
+
+def remark_of(found: Fit, settings: Mapping[str, Any], longest: int) -> str:
+    """Return the longest batch of a training, and what is done for it to fit."""
+    parts = [f"{found.size} x {longest:,} tokens"]
+    if found.accumulation != settings["gradient_accumulation_steps"]:
+        parts.append(f"accumulated {found.accumulation} times")
+    if found.checkpointing:
+        parts.append("gradient checkpointing")
+    return ", ".join(parts)
+
+
+def _refusal(training: Training, found: Fit, room: Room) -> tuple[str, str]:
+    where = "this machine" if room.device == CPU else f"GPU {room.device}"
+    problem = (
+        f"training needs {found.need.total / _GB:.1f} GB of memory even with batches of "
+        f"{found.size}, and {where} has {room.usable / _GB:.1f} GB for it"
+    )
+    settings = what_would_fit(training, room.usable)
+    if settings is None:
+        return problem, (
+            "Use a smaller base model, or shorter examples (`prepare: {max_tokens: ...}`)."
+        )
+    return problem, f"Write `{settings}` in `hyperparameters`."

@@ -1,0 +1,232 @@
+"""The memory of a training, from a model's files: what is counted, and what a plan says of it."""
+
+import dataclasses
+import json
+import struct
+import subprocess
+import sys
+
+import pytest
+
+from backends.contract.jobs import BaseModel
+from backends.local_gpu.hyperparameters import parse
+from backends.local_gpu.memory.estimate import Batch, Plan, estimate
+from backends.local_gpu.memory.fit import Training, fit, what_would_fit
+from backends.local_gpu.memory.needs import memory_of
+from backends.local_gpu.memory.room import Room, room_of
+from backends.local_gpu.memory.shape import read_shape
+
+GB = 2**30
+QWEN3_8B = {
+    "model_type": "qwen3",
+    "hidden_size": 4096,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 12288,
+    "hidden_act": "silu",
+    "vocab_size": 151936,
+    "max_position_embeddings": 40960,
+}
+
+
+def tensors_of(config):
+    """Yield names and sizes of the weights of a Qwen3."""
+    wide, inner = config["hidden_size"], config["intermediate_size"]
+    queries = config["num_attention_heads"] * config["head_dim"]
+    keys = config["num_key_value_heads"] * config["head_dim"]
+    yield "model.embed_tokens.weight", [config["vocab_size"], wide]
+    yield "lm_head.weight", [config["vocab_size"], wide]
+    yield "model.norm.weight", [wide]
+    for layer in range(config["num_hidden_layers"]):
+        for name, size in {
+            "self_attn.q_proj": [queries, wide],
+            "self_attn.k_proj": [keys, wide],
+            "self_attn.v_proj": [keys, wide],
+            "self_attn.o_proj": [wide, queries],
+            "self_attn.q_norm": [config["head_dim"]],
+            "self_attn.k_norm": [config["head_dim"]],
+            "mlp.gate_proj": [inner, wide],
+            "mlp.up_proj": [inner, wide],
+            "mlp.down_proj": [wide, inner],
+            "input_layernorm": [wide],
+            "post_attention_layernorm": [wide],
+        }.items():
+            yield f"model.layers.{layer}.{name}.weight", size
+
+
+def write_headers(folder, config):
+    """Write a model's settings, and a weight file of headers alone: no weight is ever read."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    header = {
+        name: {"dtype": "BF16", "shape": size, "data_offsets": [0, 0]}
+        for name, size in tensors_of(config)
+    }
+    data = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(data)) + data)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shape(tmp_path_factory):
+    return read_shape(write_headers(tmp_path_factory.mktemp("bases") / "qwen3-8b", QWEN3_8B))
+
+
+def training(shape, longest=1024, method="supervised", *, half=True, **raw):
+    return Training(
+        shape=shape,
+        settings=parse(method, raw),
+        method=method,
+        longest=longest,
+        tile=2**26,
+        half=half,
+    )
+
+
+def test_a_shape_is_read_from_headers(shape, tmp_path):
+    assert 8.1e9 < shape.parameters < 8.3e9
+    assert (shape.layers, shape.hidden, shape.queries, shape.keys) == (36, 4096, 4096, 1024)
+    assert (shape.norms, shape.queries_normed, shape.gated, shape.experts) == (2, True, True, 0)
+    assert len(shape.linear) == 7 * 36
+    assert read_shape(tmp_path) is None
+    broken = write_headers(tmp_path / "broken", QWEN3_8B)
+    (broken / "config.json").write_text(json.dumps({"model_type": "new"}))
+    assert read_shape(broken) is None
+    (broken / "model.safetensors").write_bytes(b"no")
+    assert read_shape(broken) is None
+
+
+def test_what_a_training_needs_is_what_it_consists_of(shape):
+    settings = parse("supervised", {"dtype": "bfloat16"})
+    batch, plan = Batch(rows=8, length=1024), Plan(half=True, tile=2**26)
+    need = estimate(shape, settings, batch, plan)
+    assert need.weights == 2 * shape.parameters
+    # Rank 16 on all seven layers of each block: 43.6 million numbers, and their moments.
+    adapter = 36 * 16 * (2 * (4096 + 4096) + 2 * (4096 + 1024) + 3 * (4096 + 12288))
+    assert (need.adapter, need.gradients, need.optimiser) == (
+        4 * adapter,
+        4 * adapter,
+        8 * adapter,
+    )
+    twice = estimate(shape, settings, Batch(rows=16, length=1024), plan)
+    assert 1.9 < twice.activations / need.activations < 2.0
+    less = estimate(shape, settings, batch, Plan(half=True, tile=2**26, checkpointing=True))
+    assert less.activations < 0.2 * need.activations
+    full = estimate(shape, parse("supervised", {"finetuning_type": "full"}), batch, plan)
+    assert full.weights + full.optimiser >= 12 * shape.parameters
+
+
+def test_checkpointing_comes_before_smaller_batches_and_both_before_giving_up(shape):
+    one = training(shape)
+    whole = fit(one, None)
+    assert (whole.checkpointing, whole.size, whole.fits) == (False, 8, True)
+    assert fit(one, 141 * GB) == whole
+    saved = fit(one, 24 * GB)
+    assert (saved.checkpointing, saved.size, saved.fits) == (True, 8, True)
+    smaller = fit(training(shape, longest=8192), 24 * GB)
+    assert (smaller.checkpointing, smaller.fits) == (True, True)
+    assert smaller.size * smaller.accumulation == 8
+    assert smaller.size < 8
+    assert not fit(one, 12 * GB).fits
+
+
+def test_what_a_person_wrote_is_kept(shape):
+    assert fit(training(shape, gradient_checkpointing="on"), None).checkpointing
+    off = fit(training(shape, gradient_checkpointing="off"), 24 * GB)
+    assert (off.checkpointing, off.size < 8) == (False, True)
+    # Batches of kto are not split: examples lend each other their answers.
+    assert fit(training(shape, longest=8192, method="kto"), 24 * GB).size == 8
+    pairs, single = (fit(training(shape, method=one), None) for one in ("dpo", "supervised"))
+    assert pairs.need.activations > 1.8 * single.need.activations
+
+
+@pytest.mark.parametrize(
+    ("raw", "usable", "expected"),
+    [
+        ({"finetuning_type": "full"}, 40, "finetuning_type: lora"),
+        ({"dtype": "float32"}, 24, "dtype: bfloat16"),
+        ({}, 12, "quantization: nf4"),
+        ({"gradient_checkpointing": "off"}, 20, "gradient_checkpointing: auto"),
+        ({}, 4, None),
+    ],
+)
+def test_the_setting_that_would_make_it_fit_is_named(shape, raw, usable, expected):
+    one = training(shape, longest=4096, **raw)
+    assert not fit(one, usable * GB).fits
+    found = what_would_fit(one, usable * GB)
+    assert found == expected
+
+
+class Counts:
+    """Counts a word as a token."""
+
+    def longest(self, examples):
+        del examples
+        return []
+
+    def count(self, examples):
+        return [len(one["messages"][0]["content"].split()) for one in examples]
+
+
+@pytest.fixture
+def request_of(make_request):
+    def make(words, **raw):
+        rows = [{"messages": [{"role": "assistant", "content": "x " * n}]} for n in words]
+        return make_request(rows=rows, **raw)
+
+    return make
+
+
+@pytest.mark.torch
+def test_a_plan_tells_what_is_needed_and_refuses_what_cannot_fit(shape, request_of):
+    request = request_of([3, 900, 20])
+    room = Room(device="0", size=24 * GB, half=True)
+    found = memory_of(request, shape, Counts(), room)
+    assert found.remark == "8 x 900 tokens, gradient checkpointing"
+    assert found.needs == sum(found.parts.values()) < found.has < room.size
+    assert found.problem == found.remedy == ""
+    small = memory_of(request, shape, Counts(), Room(device="0", size=8 * GB, half=True))
+    assert small.problem.startswith("training needs 16.")
+    assert small.problem.endswith("batches of 1, and GPU 0 has 7.4 GB for it")
+    assert small.remedy == "Write `quantization: nf4` in `hyperparameters`."
+    tiny = memory_of(request, shape, Counts(), Room(device="0", size=4 * GB, half=True))
+    assert "Use a smaller base model" in tiny.remedy
+    full = request_of([900], finetuning_type="full")
+    refused = memory_of(full, shape, Counts(), Room(device="0", size=80 * GB, half=True))
+    assert refused.remedy == "Write `finetuning_type: lora` in `hyperparameters`."
+    assert memory_of(request, shape, Counts(), None).has is None
+    assert memory_of(request_of([]), shape, Counts(), room) is None
+
+
+@pytest.mark.torch
+def test_the_backend_estimates_what_is_on_this_machine(backend, make_request):
+    found = backend.memory(make_request())
+    assert found.has == room_of("cpu").usable > found.needs > 0
+    assert "tokens" in found.remark
+    gone = BaseModel(reference="acme/none", revision="c" * 40, identity="hub:acme/none")
+    assert backend.memory(dataclasses.replace(make_request(), base_model=gone)) is None
+
+
+def test_a_machine_knows_its_memory_and_unknown_gpus_have_none(monkeypatch, tmp_path):
+    room_of.cache_clear()
+    assert room_of("cpu").size > GB
+    program = tmp_path / "nvidia-smi"
+    program.write_text('#!/bin/sh\n[ "$1" = "--id=1" ] && echo "15360, 7.5" || exit 6\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert room_of("1") == Room(device="1", size=15360 * 2**20, half=False)
+    assert room_of("7") is None
+    room_of.cache_clear()
+
+
+def test_estimating_imports_no_training_package():
+    code = (
+        "import sys, backends.local_gpu.memory.needs, backends.local_gpu.memory.room\n"
+        "print([name for name in ('torch', 'transformers', 'peft') if name in sys.modules])"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert made.stdout.strip() == "[]"
