@@ -58,6 +58,7 @@ LAYERS = (
     ("backends.local_gpu.models",),
     ("backends.local_gpu.recipes", "backends.local_gpu.templates"),
     ("backends.local_gpu.tokens",),
+    ("backends.local_gpu.hub",),
     ("backends.local_gpu.models.model_folders",),
     ("backends.local_gpu.training",),
     ("backends.local_gpu.inference",),
@@ -279,6 +280,8 @@ LATE_IMPORTS = {
     ("controller/cli/chat.py", "import_module"),
     # The door to the packages of the extra `local`, which most commands never need.
     ("backends/local_gpu/tokens/inspector.py", "import_module"),
+    # The door to the hub's client, which only a model that is not here needs.
+    ("backends/local_gpu/backend.py", "import_module"),
     # The doors to the extra `openai`: half a second of import, which validate never needs.
     ("backends/openai/api/opening.py", "import_module"),
     ("backends/openai/examples/inspector.py", "import_module"),

@@ -20,10 +20,10 @@ The modules of the contract import only each other and the standard library:
 - `common_names`: hyperparameters that several backends have under names of their own
 """
 
-from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
 from backends.contract.deployments import Deployment, DeploySettings, Hosting
@@ -41,6 +41,9 @@ from backends.contract.jobs import (
 )
 from backends.contract.recording import AnswerPrice, AnswersEstimate, StoredCompletion
 from backends.contract.shutdowns import ShutdownNotice
+
+DownloadReport: TypeAlias = Callable[[int, int], None]
+"""Receives the bytes of a download so far, and of all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +135,39 @@ class Backend(Protocol):
             folder: The spec's folder, which relative paths start from.
 
         Raises:
+            BaseModelUnknown: A hub has to be asked which model it is.
             BaseModelMissing: The model is not on this machine, or its revision is not known.
+        """
+
+    def look_up_base_model(
+        self, base_model: str, revision: str | None, folder: Path
+    ) -> BaseModel | None:
+        """Ask a hub about a base model that is not complete on this machine.
+
+        Needs the network, no key for a public model, and downloads no weights. A backend may lack
+        this method. The arguments are those of `resolve_base_model`.
+
+        Returns:
+            The model with its `download_bytes`; None where `resolve_base_model` tells all.
+
+        Raises:
+            BaseModelUnknown: The hub does not answer now.
+            BaseModelMissing: The hub does not have the model, does not give it, or has it in no
+                form that can be trained.
+        """
+
+    def fetch_base_model(self, base_model: BaseModel, report: DownloadReport) -> None:
+        """Download what this machine lacks of a base model, which may take hours.
+
+        May be repeated, and continues where an earlier call stopped. A backend may lack this
+        method.
+
+        Args:
+            base_model: The model.
+            report: Receives the bytes so far, and of all.
+
+        Raises:
+            BackendError: The model cannot be downloaded.
         """
 
     def recipes(

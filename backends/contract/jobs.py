@@ -23,6 +23,8 @@ class BaseModel:
     """Part of the fingerprint: contents or an exact revision, never a path."""
     shutdown_date: str | None = None
     """Announced day on which the service switches it off, `YYYY-MM-DD`."""
+    download_bytes: int | None = None
+    """Bytes that a plan found missing on this machine; no part of what the model is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

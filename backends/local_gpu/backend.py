@@ -4,15 +4,18 @@ All its state is in files below one folder, so that any process can read it at a
 this module needs no training package: child processes import them.
 """
 
+import importlib
 import os
 import shutil
 from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
-from backends.contract.backend import Capabilities, Endpoint
+from backends.contract.backend import Capabilities, DownloadReport, Endpoint
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
-from backends.contract.errors import BackendError, HyperparametersInvalid
+from backends.contract.errors import BackendError, BaseModelUnknown, HyperparametersInvalid
 from backends.contract.exports import FORMATS, ExportRequest, ExportStep
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import (
@@ -26,6 +29,7 @@ from backends.contract.jobs import (
     TrainRequest,
 )
 from backends.contract.methods import METHODS
+from backends.installation import install_command
 from backends.local_gpu import hyperparameters, recipes
 from backends.local_gpu.export.export_process import export_model, weights_folder
 from backends.local_gpu.inference import engine
@@ -47,6 +51,7 @@ from backends.local_gpu.json_files import read_lines
 from backends.local_gpu.models import base_models
 from backends.local_gpu.models.adapter_layers import problems_of, read_layers
 from backends.local_gpu.models.adopted_adapters import take_over
+from backends.local_gpu.models.architectures import require_trainable
 from backends.local_gpu.models.packable import packing_problems
 from backends.local_gpu.tokens.inspector import LocalInspector
 
@@ -90,6 +95,36 @@ class LocalGpuBackend:
             return as_base_model(self._state, base_model)
         return base_models.resolve_base_model(base_model, revision, folder, self._state)
 
+    def look_up_base_model(
+        self, base_model: str, revision: str | None, folder: Path
+    ) -> BaseModel | None:
+        """Ask the hub about a model that is not complete here, unless HF_HUB_OFFLINE is set."""
+        del folder
+        if base_models.is_offline() or not base_models.is_hub_id(base_model):
+            return None
+        known = base_models.commit_here(base_model, revision)
+        if known is not None:
+            pinned = base_models.hub_model(base_model, known)
+            if base_models.local_folder(pinned) is not None:
+                return None
+        if find_spec("huggingface_hub") is not None:
+            found: BaseModel | None = _hub().look_up(base_model, revision)
+            return found
+        if known is not None:
+            return None
+        raise BaseModelUnknown(
+            f"{base_model} is not on this machine, and asking the hub needs huggingface_hub",
+            install_command("local"),
+        )
+
+    def fetch_base_model(self, base_model: BaseModel, report: DownloadReport) -> None:
+        """Download what this machine lacks of a hub model."""
+        base = behind(self._state, base_model)[0]
+        if base.revision is not None and base_models.local_folder(base) is None:
+            base_models.require_obtainable(base)
+            require_packages()
+            _hub().fetch(base, report)
+
     def recipes(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> Sequence[Recipe]:
@@ -101,6 +136,7 @@ class LocalGpuBackend:
                 "Name its base model, or ask it as it is: `method: prompt`.",
             )
         folder = base_models.model_folder(base_model)
+        require_trainable(folder, base_model.reference)
         newest: dict[str, Json] = {**hyperparameters, "recipe": recipes.NEWEST}
         differs = recipes.trains_otherwise(folder, hyperparameters)
         return [
@@ -280,6 +316,10 @@ class LocalGpuBackend:
 def create(state: Path, _endpoint: Endpoint | None = None) -> LocalGpuBackend:
     """Return the backend that keeps its runs below a folder; it has no endpoints."""
     return LocalGpuBackend(state)
+
+
+def _hub() -> ModuleType:
+    return importlib.import_module("backends.local_gpu.hub.base_model")
 
 
 def _require_fitting(base_model: BaseModel, settings: Mapping[str, Json]) -> None:

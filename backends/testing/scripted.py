@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Final
 
-from backends.contract.backend import Capabilities, Endpoint
+from backends.contract.backend import Capabilities, DownloadReport, Endpoint
 from backends.contract.completions import Chunk, Completed, Engine, Prompt, Sampling
 from backends.contract.deployments import Deployment, DeploymentState, Hosting
 from backends.contract.errors import (
@@ -88,6 +88,16 @@ class ScriptedBackend(ScriptedJobs):
         if problems:
             raise HyperparametersInvalid(problems)
         return {**_DEFAULTS, **raw}
+
+    def look_up_base_model(
+        self, base_model: str, revision: str | None, folder: Path
+    ) -> BaseModel | None:
+        """Return None: every model is here."""
+        del base_model, revision, folder
+        return None
+
+    def fetch_base_model(self, base_model: BaseModel, report: DownloadReport) -> None:
+        """Download nothing."""
 
     def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
         """Return any base model that `missing` does not name."""

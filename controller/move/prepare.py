@@ -292,7 +292,7 @@ def _lacks_base(
     if context.target.base_model is None or base.startswith(_FOLDERS):
         return ""
     try:
-        identify_base(loaded, entry, backend, readings.answers)
+        identify_base(loaded, entry, backend, readings)
     except InvalidInput as error:
         return error.problems[0].message
     return ""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 
 from backends.contract.backend import Backend, Capabilities
+from backends.contract.errors import BackendError
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Recipe
 from backends.contract.methods import METHODS
@@ -50,6 +51,17 @@ class Answers:
         """
         return self._once(spec.place, backend.resolve_base_model, spec.base_model, revision, folder)
 
+    def look_up(
+        self, backend: Backend, spec: Spec, revision: str | None, folder: Path
+    ) -> BaseModel | None:
+        """Return the base model of a spec as its hub describes it; None if nobody must be asked.
+
+        Raises:
+            BackendError: The hub does not answer, or does not have it.
+        """
+        ask = backend.look_up_base_model
+        return self._once(spec.place, ask, spec.base_model, revision, folder)
+
     def identify(self, place: str, backend: Backend, model: str, folder: Path) -> BaseModel:
         """Return a model that is asked as it is, as its backend identifies it.
 
@@ -86,5 +98,11 @@ class Answers:
         # Spelled as they were written: to a backend, 1 and 1.0 may be two things.
         key = (place, ask.__name__, *map(repr, given))
         if key not in self._known:
-            self._known[key] = ask(*given, **named)
+            try:
+                self._known[key] = ask(*given, **named)
+            except BackendError as error:
+                # A hub that does not answer is waited for once.
+                self._known[key] = error
+        if isinstance(self._known[key], BackendError):
+            raise self._known[key]
         return cast(T, self._known[key])

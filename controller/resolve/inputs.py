@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backends.contract.backend import Backend
-from backends.contract.errors import BackendError
+from backends.contract.errors import BackendError, BaseModelUnknown
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel
 from controller.data.dataset import Dataset, build_dataset
@@ -17,9 +17,9 @@ from controller.data.recipes import NEWEST
 from controller.data.resolve_sources import DataPaths
 from controller.data.sources.source_file import GitBlob, LocatedFile
 from controller.data.verified_datasets import VerifiedDatasets
-from controller.errors import InvalidInput
+from controller.errors import BaseModelNotKnown, InvalidInput
 from controller.evaluate.gate import gate_columns
-from controller.lockfile.model import Entry
+from controller.lockfile.model import Build, Entry, OpenJob
 from controller.project.project import Project
 from controller.resolve.answers import Answers
 from controller.resolve.validate import in_spec
@@ -57,22 +57,33 @@ def data_paths(readings: Readings) -> DataPaths:
 
 
 def identify_base(
-    loaded: LoadedSpec, entry: Entry, backend: Backend, answers: Answers
+    loaded: LoadedSpec, entry: Entry, backend: Backend, readings: Readings
 ) -> BaseModel:
-    """Identify a spec's base model.
+    """Identify a spec's base model; ask its hub if it is not on this machine.
 
     A hub model without `revision` keeps the revision that was recorded first.
 
     Raises:
-        InvalidInput: The base model is not on this machine.
+        BaseModelNotKnown: A hub has to be asked, and is not, or does not answer.
+        InvalidInput: The base model cannot be had.
     """
-    spec = loaded.spec
+    spec, answers = loaded.spec, readings.answers
     revision = spec.revision
-    for build in entry.builds.values():
-        if revision is None and build.base_model == spec.base_model:
-            revision = build.revision
+    made_before: list[Build | OpenJob] = [*entry.builds.values()]
+    made_before += [entry.job] if entry.job is not None else []
+    for made in made_before:
+        if revision is None and made.base_model == spec.base_model:
+            revision = made.revision
     try:
+        if not readings.project.offline:
+            found = answers.look_up(backend, spec, revision, loaded.folder)
+            if found is not None:
+                return found
         return answers.base_model(backend, spec, revision, loaded.folder)
+    except BaseModelUnknown as error:
+        if readings.project.offline:
+            error.remedy = "Plan without --offline, or type `ftctl apply`."
+        raise BaseModelNotKnown([loaded.placed(error.problem(field="base_model"))]) from None
     except BackendError as error:
         raise InvalidInput([loaded.placed(error.problem(field="base_model"))]) from None
 
@@ -97,7 +108,7 @@ def build_newest(
         InvalidInput: With every problem of its data.
         DataNotRead: A source cannot be read on this machine.
     """
-    base_model = identify_base(loaded, entry, backend, readings.answers)
+    base_model = identify_base(loaded, entry, backend, readings)
     newest = readings.answers.recipes(backend, loaded.spec, base_model)[0]
     return build_one(loaded, base_model, backend, readings, newest.hyperparameters, NEWEST)
 

@@ -156,7 +156,7 @@ def _choose(
     readings: Readings,
     recorded: Recorded,
 ) -> Variant:
-    base_model = identify_base(loaded, entry, backend, readings.answers)
+    base_model = identify_base(loaded, entry, backend, readings)
     recipes = readings.answers.recipes(backend, loaded.spec, base_model)
     build = partial(build_one, loaded, base_model, backend, readings)
     return choose(loaded.name, loaded.spec, recipes, recorded, build)
@@ -191,7 +191,7 @@ def _deferred(name: str, error: DataNotRead) -> Deferred:
     remedies = dict.fromkeys(problem.remedy for problem in error.problems if problem.remedy)
     return Deferred(
         name=name,
-        reason=f"data not read, known at apply: {error.reasons}",
+        reason=f"{error.subject}, known at apply: {error.reasons}",
         remedy="\n".join(remedies),
     )
 
@@ -214,7 +214,7 @@ def _resolve_one(
         name=loaded.name,
         fingerprint=key,
         attempt=1,
-        base_model=base_model,
+        base_model=with_changes(base_model, download_bytes=None),
         method=spec.method,
         hyperparameters=built.hyperparameters,
         seed=spec.seed,

@@ -92,7 +92,8 @@ class Spec(Strict):
     """Model that training starts from, or that answers with a prompt: a hub ID, a folder (starting
     with `./` or `../`), or the name of a model at its server."""
     revision: NonEmpty | None = None
-    """Commit of a hub model. Without it, the one found first is recorded and kept."""
+    """Commit, branch or tag of a hub model. Without it, the commit found first is recorded and
+    kept."""
     method: MethodName = SUPERVISED.name
     """Training method; `prompt` trains nothing, and the base model answers with `prompt`."""
     prompt: PromptSettings = PromptSettings()

@@ -25,9 +25,11 @@ from transformers import (
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel, TrainRequest
+from backends.local_gpu.hub.base_model import fetch
+from backends.local_gpu.hub.download import unreported
 from backends.local_gpu.jobs.devices import DEVICE
 from backends.local_gpu.json_files import json_bytes
-from backends.local_gpu.models.base_models import local_folder, not_here, require_obtainable
+from backends.local_gpu.models.base_models import model_folder
 from backends.local_gpu.models.language_part import language_part
 from backends.local_gpu.models.model_files import copy_tokenizer
 from backends.local_gpu.models.safetensors_headers import headers
@@ -67,20 +69,10 @@ def base_folder(base_model: BaseModel) -> Path:
     """Return the folder of a base model, downloading a hub model unless offline.
 
     Raises:
-        BaseModelMissing: The model is not on this machine and cannot be downloaded.
+        BackendError: The model is not on this machine and cannot be downloaded.
     """
-    folder = local_folder(base_model)
-    if folder is not None:
-        return folder
-    require_obtainable(base_model)
-    wanted = ["*.json", "*.jinja", "tokenizer.model", _WEIGHTS, "LICENSE*"]
-    try:
-        found = transformers.utils.hub.snapshot_download(
-            base_model.reference, revision=base_model.revision, allow_patterns=wanted
-        )
-    except Exception as error:  # any transport's error; the cause is kept
-        raise not_here(base_model) from error
-    return Path(found)
+    fetch(base_model, unreported)
+    return model_folder(base_model)
 
 
 def load_model(folder: Path, dtype: torch.dtype, where: torch.device) -> PreTrainedModel:

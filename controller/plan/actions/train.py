@@ -8,7 +8,7 @@ from backends.contract.deployments import Hosting
 from backends.contract.inspector import Json
 from backends.contract.jobs import Estimate
 from controller.lockfile.model import DataFacts
-from controller.plan.actions.base import ActionStyle, BaseAction, Row
+from controller.plan.actions.base import ActionStyle, BaseAction, Row, download_rows
 from controller.plan.actions.groups import CancellingAction
 from controller.plan.desired import DataChange, Shutdown
 from controller.plan.fingerprint import InputChange
@@ -48,6 +48,8 @@ class Train(CancellingAction):
     shutdown: Shutdown | None = None
     warnings: tuple[str, ...] = ()
     hosting: Hosting | None = None
+    download_bytes: int | None = None
+    """Bytes of the base model that are not on this machine yet."""
     retrain: bool
     covers_adoption = True
 
@@ -102,6 +104,7 @@ class Train(CancellingAction):
             "days_left": self.shutdown.days_left if self.shutdown else None,
             "shutdown_source": self.shutdown.source if self.shutdown else None,
             "warnings": self.warnings,
+            "download_bytes": self.download_bytes,
         }
         if self.data_change is not None:
             value["examples"] = asdict(self.data_change)
@@ -121,6 +124,7 @@ class Train(CancellingAction):
                 continue
             data = self.data_change if change.field == "data" else None
             yield change.field, f"{change_text(change, data)}  # forces training"
+        yield from download_rows(self.download_bytes)
         train, held_out = self.data.train.examples, self.data.held_out.examples
         yield "examples", f"{train:,}, {held_out:,} held out"
         yield from self.cancel_rows()

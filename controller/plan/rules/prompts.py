@@ -44,6 +44,7 @@ def prompt(state: State) -> Prompt | None:
         production_end=state.overview.observed.shutdowns.get(state.name),
         shutdown=state.overview.observed.base_shutdowns.get(state.name, desired.shutdown),
         warnings=(*desired.warnings, *state.gate_warnings()),
+        download_bytes=desired.base_model.download_bytes,
         cancels=state.cancels,
         replaces=state.entry.production,
     )

@@ -127,6 +127,7 @@ def train(state: State) -> Train | None:
         production_end=state.overview.observed.shutdowns.get(state.name),
         shutdown=state.overview.observed.base_shutdowns.get(state.name, desired.shutdown),
         warnings=(*desired.warnings, *state.gate_warnings()),
+        download_bytes=desired.base_model.download_bytes,
         estimate=desired.estimate,
         hosting=state.overview.observed.hosting.get(desired.spec.place),
         retrain=previous is not None,
