@@ -1,6 +1,7 @@
 """The contract of a backend in one module, for the authors of backends."""
 
-from backends.contract.backend import Backend, Capabilities, Endpoint
+from backends.contract.backend import Backend, Endpoint
+from backends.contract.capabilities import Capabilities
 from backends.contract.completions import (
     COLDEST,
     Chunk,

@@ -33,6 +33,18 @@ class BaseModelNotKnown(DataNotRead):
     subject = "base model not known"
 
 
+class ParentNotReady(BaseModelNotKnown):
+    """Another fine-tune has no build in production yet, from which this one starts.
+
+    Attributes:
+        parent: The other fine-tune.
+    """
+
+    def __init__(self, parent: str, problem: Problem) -> None:
+        super().__init__([problem])
+        self.parent = parent
+
+
 class PolicyBroken(InvalidInput):
     """Specs that a policy of the repository forbids."""
 

@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def list(self, name, revision):
         commit = self.hub.main if revision == "main" else revision
-        if not re.fullmatch("[0-9a-f]{40}", commit):
+        if revision != "main" and not re.fullmatch("[0-9a-f]{40}", commit):
             return self.send(404, b"", {"X-Error-Code": "RevisionNotFound"})
         files = self.hub.files[name].items()
         value = {

@@ -23,6 +23,7 @@ PACKAGES = ("controller", "backends")
 # The longest entry that fits a module's name is the one that counts.
 LAYERS = (
     (
+        "backends.contract.capabilities",
         "backends.contract.common_names",
         "backends.contract.deployments",
         "backends.contract.errors",
@@ -60,6 +61,8 @@ LAYERS = (
     ("backends.local_gpu.tokens",),
     ("backends.local_gpu.hub",),
     ("backends.local_gpu.models.model_folders",),
+    ("backends.local_gpu.models.merging",),
+    ("backends.local_gpu.models.base_folders",),
     ("backends.local_gpu.training",),
     ("backends.local_gpu.inference",),
     ("backends.local_gpu.export",),

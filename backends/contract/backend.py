@@ -6,7 +6,8 @@ Every method may be repeated, and all but `deploy` return at once; the iterators
 `export_model` wait for answers.
 The modules of the contract import only each other and the standard library:
 
-- `backend`: `Backend`, its capabilities and the servers that it talks to
+- `backend`: `Backend`, and the servers that it talks to
+- `capabilities`: what a backend can do
 - `inspector`: how a model reads examples
 - `jobs`: training jobs
 - `exports`: weights in the form of other programs
@@ -25,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from backends.contract.capabilities import Capabilities
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
 from backends.contract.deployments import Deployment, DeploySettings, Hosting
 from backends.contract.exports import ExportRequest, ExportStep
@@ -71,30 +73,6 @@ class Endpoint:
     """Prices of answers by model ID or base model; they replace the shipped prices."""
     env_file: Path | None = None
     """A `.env` file for variables that the environment lacks."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
-    """Capabilities of a backend."""
-
-    methods: frozenset[str]
-    """Of `supervised`, `dpo`, `kto`, `reinforcement`, `continued-pretraining`."""
-    remote: bool
-    """True if data leaves this machine."""
-    paid: bool
-    """True if a job costs money at a service."""
-    poll_s: float = 0.5
-    """Seconds between two requests about open jobs."""
-    endpoints: bool = False
-    """True if a spec may name an `endpoint:`."""
-    tracking: frozenset[str] = frozenset()
-    """The services of `tracking:` that a job's metrics may go to."""
-    gpu_hours: bool = False
-    """True where a job stops at `budget.max_gpu_hours`."""
-    measures_loss: bool = True
-    """True where completions carry the loss of the expected answers."""
-    exports: frozenset[str] = frozenset()
-    """Formats in which `export_model` writes weights; empty where a service keeps them."""
 
 
 class Backend(Protocol):

@@ -10,6 +10,7 @@ Exceptions::
     │   ├── HyperparametersInvalid             of one `hyperparameters` section
     │   ├── DataNotRead                        sources that cannot be read here
     │   │   └── BaseModelNotKnown              a base model that a hub was not asked about
+    │   │       └── ParentNotReady             a model of another fine-tune that is not trained yet
     │   └── PolicyBroken              exit 5   specs that a policy of the repository forbids
     ├── BackendError                           a backend refuses, or cannot continue
     │   ├── BackendUnknown                     no installed backend has that name

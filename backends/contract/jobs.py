@@ -23,6 +23,10 @@ class BaseModel:
     """Part of the fingerprint: contents or an exact revision, never a path."""
     shutdown_date: str | None = None
     """Announced day on which the service switches it off, `YYYY-MM-DD`."""
+    adapter: str | None = None
+    """ID of a model trained from it, whose adapter is trained on; None for a new adapter."""
+    adapter_identity: str | None = None
+    """Identity of that model: its contents, never a path."""
     download_bytes: int | None = None
     """Bytes that a plan found missing on this machine; no part of what the model is."""
 

@@ -8,14 +8,16 @@ import importlib
 import os
 import shutil
 from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from backends.contract.backend import Capabilities, DownloadReport, Endpoint
+from backends.contract.backend import DownloadReport, Endpoint
+from backends.contract.capabilities import Capabilities
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
-from backends.contract.errors import BackendError, BaseModelUnknown, HyperparametersInvalid
+from backends.contract.errors import BaseModelUnknown, HyperparametersInvalid
 from backends.contract.exports import FORMATS, ExportRequest, ExportStep
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import (
@@ -35,10 +37,13 @@ from backends.local_gpu.export.export_process import export_model, weights_folde
 from backends.local_gpu.inference import engine
 from backends.local_gpu.inference.trained_models import (
     TRAINED,
-    TRAINED_IDENTITY,
     as_base_model,
     behind,
+    continued_adapter,
+    is_start,
+    is_trained,
     run_of_model,
+    start_merge,
 )
 from backends.local_gpu.jobs import jobs, speeds
 from backends.local_gpu.jobs.child_process import require_packages
@@ -76,6 +81,7 @@ class LocalGpuBackend:
             paid=False,
             gpu_hours=True,
             exports=frozenset(FORMATS),
+            starts_from=frozenset({"merge", "continue"}),
         )
 
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
@@ -130,11 +136,6 @@ class LocalGpuBackend:
     ) -> Sequence[Recipe]:
         """Return the hyperparameters under each recipe, the newest first."""
         del method
-        if base_model.identity.startswith(TRAINED_IDENTITY):
-            raise BackendError(
-                "no training starts from a trained model here",
-                "Name its base model, or ask it as it is: `method: prompt`.",
-            )
         folder = base_models.model_folder(base_model)
         require_trainable(folder, base_model.reference)
         newest: dict[str, Json] = {**hyperparameters, "recipe": recipes.NEWEST}
@@ -148,13 +149,18 @@ class LocalGpuBackend:
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> ExampleInspector:
         """Return the inspector for these settings; it refuses examples that cannot be trained on."""
-        _require_fitting(base_model, hyperparameters)
+        shape = behind(self._state, base_model)[0]
+        _require_fitting(shape, hyperparameters)
+        _, differing = continued_adapter(self._state, base_model, hyperparameters)
+        if differing:
+            raise HyperparametersInvalid(differing)
         template, length, batch = (
             hyperparameters.get(key)
             for key in ("chat_template", "max_length", "max_tokens_per_batch")
         )
         return LocalInspector(
             base_model=base_model,
+            shape=shape,
             chat_template=None if template is None else str(template),
             thinking=hyperparameters.get("thinking") == "on",
             max_length=length if isinstance(length, int) else None,
@@ -213,9 +219,14 @@ class LocalGpuBackend:
         """Start the job of this fingerprint and attempt, or return the one that exists."""
         # A job that cannot start would count as failed. What is missing can be installed before.
         require_packages()
-        if self._run(run_of(self._state, request).job_id) is None:
-            base_models.require_obtainable(request.base_model)
-        run = create_run(self._state, request)
+        base = request.base_model
+        if self._run(run_of(self._state, request).job_id) is None and not is_trained(base):
+            base_models.require_obtainable(base)
+        adapter, _ = continued_adapter(self._state, base, request.hyperparameters)
+        started = start_merge(self._state, base)
+        if adapter is not None:
+            started = replace(started, adapter=str(adapter))
+        run = create_run(self._state, replace(request, base_model=started))
         jobs.start(run, self._launcher)
         return self._read(run)
 
@@ -271,6 +282,9 @@ class LocalGpuBackend:
         """Yield the answer of every model to every prompt when it ends, model after model."""
         require_packages()
         base, model = behind(self._state, base_model)
+        if model is not None and any(one is not None for one in models):
+            # The models were trained from it.
+            base, model = start_merge(self._state, base_model), None
         asked = [model if one is None else one for one in models]
         return engine.complete(self._state, base, asked, prompts, sampling, skip)
 
@@ -283,6 +297,8 @@ class LocalGpuBackend:
         """Load a base model and keep it, for models trained from it to be served together."""
         require_packages()
         base, model = behind(self._state, base_model)
+        if is_start(self._state, base_model):
+            base, model = start_merge(self._state, base_model), None
         return engine.open_engine(self._state, base, model)
 
     def export_model(self, request: ExportRequest) -> Generator[ExportStep, None, None]:

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Final
 
-from backends.contract.backend import Capabilities, DownloadReport, Endpoint
+from backends.contract.backend import DownloadReport, Endpoint
+from backends.contract.capabilities import Capabilities
 from backends.contract.completions import Chunk, Completed, Engine, Prompt, Sampling
 from backends.contract.deployments import Deployment, DeploymentState, Hosting
 from backends.contract.errors import (
@@ -52,6 +53,8 @@ class ScriptedBackend(ScriptedJobs):
     """True to report that data leaves the machine."""
     missing: Collection[str] = ()
     """Base models that are not on this machine."""
+    starts_from: Collection[str] = ("merge", "continue")
+    """How training may start from a trained model."""
     silent_bases: Collection[str] = ()
     """Base models that cannot answer prompts themselves."""
     recipe: int = 1
@@ -68,6 +71,7 @@ class ScriptedBackend(ScriptedJobs):
             methods=frozenset({SUPERVISED.name}),
             remote=self.remote,
             paid=self.usd != (0.0, 0.0),
+            starts_from=frozenset(self.starts_from),
             tracking=frozenset({"wandb"}),
             gpu_hours=True,
             exports=frozenset({"adapter"}),

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 
-from backends.contract.backend import Backend, Capabilities
+from backends.contract.backend import Backend
+from backends.contract.capabilities import Capabilities
 from backends.contract.errors import BackendError
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Recipe
@@ -42,25 +43,24 @@ class Answers:
         return self._once(spec.place, backend.parse_hyperparameters, spec.method, raw)
 
     def base_model(
-        self, backend: Backend, spec: Spec, revision: str | None, folder: Path
+        self, backend: Backend, place: str, model: str, revision: str | None, folder: Path
     ) -> BaseModel:
-        """Return the base model of a spec, as its backend identifies it.
+        """Return a base model, as the backend of a place identifies it.
 
         Raises:
             BackendError: The base model is not on this machine.
         """
-        return self._once(spec.place, backend.resolve_base_model, spec.base_model, revision, folder)
+        return self._once(place, backend.resolve_base_model, model, revision, folder)
 
     def look_up(
-        self, backend: Backend, spec: Spec, revision: str | None, folder: Path
+        self, backend: Backend, place: str, model: str, revision: str | None, folder: Path
     ) -> BaseModel | None:
-        """Return the base model of a spec as its hub describes it; None if nobody must be asked.
+        """Return a base model as its hub describes it; None if nobody must be asked.
 
         Raises:
             BackendError: The hub does not answer, or does not have it.
         """
-        ask = backend.look_up_base_model
-        return self._once(spec.place, ask, spec.base_model, revision, folder)
+        return self._once(place, backend.look_up_base_model, model, revision, folder)
 
     def identify(self, place: str, backend: Backend, model: str, folder: Path) -> BaseModel:
         """Return a model that is asked as it is, as its backend identifies it.

@@ -15,6 +15,7 @@ from huggingface_hub import HfApi, ModelInfo
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.hf_api import RepoSibling
 
+from backends.contract.errors import BaseModelMissing
 from backends.local_gpu.hub.contents import require_contents
 from backends.local_gpu.hub.refusals import hub_errors
 
@@ -39,6 +40,8 @@ SETTINGS: Final = (
     "NOTICE*",
 )
 """Files besides the weights that ftctl opens. Nothing else of a repository is downloaded."""
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_DIGEST: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ONE: Final = "model.safetensors"
 _SHARD: Final = re.compile(r"(?!consolidated)[^/]+-\d+-of-\d+\.safetensors")
 Answer = TypeVar("Answer")
@@ -87,11 +90,17 @@ def list_files(hub_id: str, revision: str | None) -> HubModel:
                 hub_id, revision=revision, files_metadata=True, timeout=TIMEOUT_S
             )
         )
+    if not _COMMIT.fullmatch(str(info.sha)):
+        raise BaseModelMissing(
+            f"the hub names no commit of {hub_id}", "Use another hub (HF_ENDPOINT)."
+        )
     found = {one.rfilename: one for one in info.siblings or ()}
     weights = [_ONE] if _ONE in found else sorted(filter(_SHARD.fullmatch, found))
     require_contents(hub_id, found.keys(), weights, _original(info))
     settings = [
-        name for name in sorted(found) if any(fnmatch.fnmatchcase(name, one) for one in SETTINGS)
+        name
+        for name in sorted(found)
+        if "/" not in name and any(fnmatch.fnmatchcase(name, one) for one in SETTINGS)
     ]
     if weights == [_ONE] and f"{_ONE}.index.json" in settings:
         settings.remove(f"{_ONE}.index.json")  # of another form of the same weights
@@ -104,9 +113,16 @@ def list_files(hub_id: str, revision: str | None) -> HubModel:
 
 
 def _file(found: RepoSibling) -> HubFile:
+    size, digest = found.size, found.blob_id
     if found.lfs is not None:
-        return HubFile(name=found.rfilename, size=found.lfs.size, digest=found.lfs.sha256)
-    return HubFile(name=found.rfilename, size=int(found.size or 0), digest=str(found.blob_id or ""))
+        size, digest = found.lfs.size, found.lfs.sha256
+    # Commit and digest become names of files here.
+    if size is None or not _DIGEST.fullmatch(str(digest)):
+        raise BaseModelMissing(
+            f"the hub lists {found.rfilename!r} without its size and checksum",
+            "Download the model with `hf download`, or use another hub (HF_ENDPOINT).",
+        )
+    return HubFile(name=found.rfilename, size=size, digest=str(digest))
 
 
 def _original(info: ModelInfo) -> str | None:

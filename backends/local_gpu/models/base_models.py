@@ -17,6 +17,8 @@ from backends.contract.errors import BaseModelMissing, BaseModelUnknown
 from backends.contract.jobs import BaseModel
 from backends.local_gpu.json_files import read_json, read_lines
 
+TRAINED_IDENTITY: Final = "trained:"
+"""Start of the identity of a trained model that a spec names by its ID."""
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _BRANCH: Final = re.compile(r"[\w.-][\w./-]*")
 _HUB_ID: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -90,6 +92,8 @@ def verify_unchanged(base_model: BaseModel, state: Path) -> None:
     Raises:
         BaseModelMissing: The folder is gone, or its contents have changed.
     """
+    if base_model.identity.startswith(TRAINED_IDENTITY):
+        return  # a trained model is written once
     if (
         base_model.revision is None
         and _digest(model_folder(base_model), state) != base_model.identity
@@ -168,6 +172,11 @@ def model_folder(base_model: BaseModel) -> Path:
     if base_model.revision is None:
         return Path(base_model.reference)
     return hub_folder(base_model.reference) / "snapshots" / base_model.revision
+
+
+def merge_note(merged: Path) -> Path:
+    """Return the file that names the run of which a folder is to be the merged model."""
+    return merged.with_name(f"{merged.name}.json")
 
 
 def hub_folder(hub_id: str) -> Path:

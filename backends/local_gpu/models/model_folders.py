@@ -24,12 +24,9 @@ from transformers import (
 
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
-from backends.contract.jobs import BaseModel, TrainRequest
-from backends.local_gpu.hub.base_model import fetch
-from backends.local_gpu.hub.download import unreported
+from backends.contract.jobs import TrainRequest
 from backends.local_gpu.jobs.devices import DEVICE
 from backends.local_gpu.json_files import json_bytes
-from backends.local_gpu.models.base_models import model_folder
 from backends.local_gpu.models.language_part import language_part
 from backends.local_gpu.models.model_files import copy_tokenizer
 from backends.local_gpu.models.safetensors_headers import headers
@@ -63,16 +60,6 @@ def precision(wanted: str, where: torch.device) -> torch.dtype:
         has_it = where.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if has_it else torch.float32
     return torch.bfloat16 if wanted == "bfloat16" else torch.float32
-
-
-def base_folder(base_model: BaseModel) -> Path:
-    """Return the folder of a base model, downloading a hub model unless offline.
-
-    Raises:
-        BackendError: The model is not on this machine and cannot be downloaded.
-    """
-    fetch(base_model, unreported)
-    return model_folder(base_model)
 
 
 def load_model(folder: Path, dtype: torch.dtype, where: torch.device) -> PreTrainedModel:

@@ -10,8 +10,8 @@ from backends.contract.jobs import Estimate
 from controller.lockfile.model import DataFacts
 from controller.plan.actions.base import ActionStyle, BaseAction, Row, download_rows
 from controller.plan.actions.groups import CancellingAction
-from controller.plan.desired import DataChange, Shutdown
-from controller.plan.fingerprint import InputChange
+from controller.plan.desired import DataChange, ParentBuild, Shutdown
+from controller.plan.fingerprint import InputChange, short_id
 from controller.plan.hosting import hosting_origin, per_hour
 from controller.plan.moving.move import Move
 from controller.plan.moving.rows import (
@@ -50,6 +50,8 @@ class Train(CancellingAction):
     hosting: Hosting | None = None
     download_bytes: int | None = None
     """Bytes of the base model that are not on this machine yet."""
+    parent: ParentBuild | None = None
+    """Build of another fine-tune that training starts from."""
     retrain: bool
     covers_adoption = True
 
@@ -105,6 +107,7 @@ class Train(CancellingAction):
             "shutdown_source": self.shutdown.source if self.shutdown else None,
             "warnings": self.warnings,
             "download_bytes": self.download_bytes,
+            "parent": None if self.parent is None else asdict(self.parent),
         }
         if self.data_change is not None:
             value["examples"] = asdict(self.data_change)
@@ -124,6 +127,9 @@ class Train(CancellingAction):
                 continue
             data = self.data_change if change.field == "data" else None
             yield change.field, f"{change_text(change, data)}  # forces training"
+        if self.parent is not None:
+            parent, how = self.parent, _ADAPTERS[self.parent.adapter]
+            yield "parent", f"{parent.finetune}, build {short_id(parent.build)}, {how}"
         yield from download_rows(self.download_bytes)
         train, held_out = self.data.train.examples, self.data.held_out.examples
         yield "examples", f"{train:,}, {held_out:,} held out"
@@ -151,6 +157,7 @@ class Train(CancellingAction):
             yield f"! {warning}"
 
 
+_ADAPTERS = {"merge": "merged", "continue": "continued"}
 _TRAIN = ActionStyle("+", "will be trained", "to train", 10, done="submitted")
 _RETRAIN = ActionStyle("±", "will be retrained", "to retrain", 20, done="submitted")
 

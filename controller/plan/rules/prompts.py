@@ -34,7 +34,7 @@ def prompt(state: State) -> Prompt | None:
         name=state.name,
         reason=f"{changed} changed" if changed else "no build is recorded",
         fingerprint=state.target,
-        base_model=spec.base_model,
+        base_model=spec.base_name,
         system=spec.prompt.system,
         few_shot=spec.prompt.few_shot,
         changes=differing,

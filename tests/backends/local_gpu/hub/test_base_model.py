@@ -274,3 +274,13 @@ def test_an_offline_machine_asks_nobody(hub, tmp_path, monkeypatch):
 def test_only_hub_ids_are_asked_about(hub, tmp_path, base_model):
     assert LocalGpuBackend(tmp_path).look_up_base_model(base_model, None, tmp_path) is None
     assert hub.asked == []
+
+
+def test_names_from_a_hub_lead_nowhere_else(hub):
+    hub.files["acme/odd"] = {**WHOLE, "LICENSE/../../../../owned": b"!"}
+    assert look_up("acme/odd", None).revision == FIRST
+    assert not any("owned" in one for one in hub.asked)
+    hub.main = "../" * 13 + "f"
+    hub.files["acme/other"] = WHOLE
+    with pytest.raises(BaseModelMissing, match="names no commit"):
+        look_up("acme/other", None)
