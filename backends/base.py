@@ -1,6 +1,7 @@
 """The contract of a backend in one module, for the authors of backends."""
 
-from backends.contract.backend import Backend, Capabilities, Endpoint
+from backends.contract.backend import Backend, Endpoint
+from backends.contract.capabilities import Capabilities
 from backends.contract.completions import (
     COLDEST,
     Chunk,
@@ -16,6 +17,7 @@ from backends.contract.errors import (
     BackendError,
     BackendUnknown,
     BaseModelMissing,
+    BaseModelUnknown,
     CredentialsMissing,
     FieldProblem,
     FileMissing,
@@ -60,6 +62,7 @@ __all__ = [
     "BackendUnknown",
     "BaseModel",
     "BaseModelMissing",
+    "BaseModelUnknown",
     "Capabilities",
     "Chunk",
     "Completed",

@@ -1,5 +1,7 @@
 """Errors of the controller; `backends.contract.errors` has the whole family."""
 
+from typing import ClassVar
+
 from backends.contract.errors import ExitCode, FtctlError, InvalidInput, Problem, legible
 
 _NAMED = 3
@@ -8,6 +10,9 @@ _NAMED = 3
 
 class DataNotRead(InvalidInput):
     """Sources that cannot be read here: no credentials, no network. A plan says so."""
+
+    subject: ClassVar[str] = "data not read"
+    """Start of the plan's line."""
 
     @property
     def reasons(self) -> str:
@@ -20,6 +25,24 @@ class DataNotRead(InvalidInput):
             more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
             reasons.append(f"{', '.join(places[:_NAMED])}{more}: {message}")
         return legible("; ".join(reasons))
+
+
+class BaseModelNotKnown(DataNotRead):
+    """A base model that a hub has to be asked about, which this plan does not or cannot do."""
+
+    subject = "base model not known"
+
+
+class ParentNotReady(BaseModelNotKnown):
+    """Another fine-tune has no build in production yet, from which this one starts.
+
+    Attributes:
+        parent: The other fine-tune.
+    """
+
+    def __init__(self, parent: str, problem: Problem) -> None:
+        super().__init__([problem])
+        self.parent = parent
 
 
 class PolicyBroken(InvalidInput):

@@ -21,6 +21,8 @@ CLEANING_S = 60.0
 # Read when torch is loaded, here and in children. As many tests run as there are cores, and a model
 # of two layers is no faster on several.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No test asks the real hub: at this port nobody answers.
+os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -23,6 +23,7 @@ PACKAGES = ("controller", "backends")
 # The longest entry that fits a module's name is the one that counts.
 LAYERS = (
     (
+        "backends.contract.capabilities",
         "backends.contract.common_names",
         "backends.contract.deployments",
         "backends.contract.errors",
@@ -59,7 +60,10 @@ LAYERS = (
     ("backends.local_gpu.recipes", "backends.local_gpu.templates"),
     ("backends.local_gpu.tokens",),
     ("backends.local_gpu.memory",),
+    ("backends.local_gpu.hub",),
     ("backends.local_gpu.models.model_folders",),
+    ("backends.local_gpu.models.merging",),
+    ("backends.local_gpu.models.base_folders",),
     ("backends.local_gpu.training",),
     ("backends.local_gpu.inference",),
     ("backends.local_gpu.export",),
@@ -280,6 +284,8 @@ LATE_IMPORTS = {
     ("controller/cli/chat.py", "import_module"),
     # The door to the packages of the extra `local`, which most commands never need.
     ("backends/local_gpu/tokens/inspector.py", "import_module"),
+    # The door to the hub's client, which only a model that is not here needs.
+    ("backends/local_gpu/backend.py", "import_module"),
     # The doors to the extra `openai`: half a second of import, which validate never needs.
     ("backends/openai/api/opening.py", "import_module"),
     ("backends/openai/examples/inspector.py", "import_module"),

@@ -3,10 +3,10 @@
 A backend trains models and completes prompts somewhere: on this machine's GPU, or at a server.
 The controller knows backends only through this package; a backend never imports the controller.
 Every method may be repeated, and all but `deploy` return at once; the iterators of `complete` and
-`export_model` wait for answers.
-The modules of the contract import only each other and the standard library:
+`export_model` wait for answers. The modules import only each other and the standard library:
 
-- `backend`: `Backend`, its capabilities and the servers that it talks to
+- `backend`: `Backend`, and the servers that it talks to
+- `capabilities`: what a backend can do
 - `inspector`: how a model reads examples
 - `jobs`: training jobs
 - `exports`: weights in the form of other programs
@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from backends.contract.capabilities import Capabilities
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
 from backends.contract.deployments import Deployment, DeploySettings, Hosting
 from backends.contract.exports import ExportRequest, ExportStep
@@ -33,6 +34,7 @@ from backends.contract.inventory import HostedFile, HostedModel
 from backends.contract.jobs import (
     BaseModel,
     CurvePoint,
+    DownloadReport,
     Estimate,
     Event,
     Job,
@@ -69,30 +71,6 @@ class Endpoint:
     """Prices of answers by model ID or base model; they replace the shipped prices."""
     env_file: Path | None = None
     """A `.env` file for variables that the environment lacks."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
-    """Capabilities of a backend."""
-
-    methods: frozenset[str]
-    """Of `supervised`, `dpo`, `kto`, `reinforcement`, `continued-pretraining`."""
-    remote: bool
-    """True if data leaves this machine."""
-    paid: bool
-    """True if a job costs money at a service."""
-    poll_s: float = 0.5
-    """Seconds between two requests about open jobs."""
-    endpoints: bool = False
-    """True if a spec may name an `endpoint:`."""
-    tracking: frozenset[str] = frozenset()
-    """The services of `tracking:` that a job's metrics may go to."""
-    gpu_hours: bool = False
-    """True where a job stops at `budget.max_gpu_hours`."""
-    measures_loss: bool = True
-    """True where completions carry the loss of the expected answers."""
-    exports: frozenset[str] = frozenset()
-    """Formats in which `export_model` writes weights; empty where a service keeps them."""
 
 
 class Backend(Protocol):
@@ -133,7 +111,39 @@ class Backend(Protocol):
             folder: The spec's folder, which relative paths start from.
 
         Raises:
+            BaseModelUnknown: A hub has to be asked which model it is.
             BaseModelMissing: The model is not on this machine, or its revision is not known.
+        """
+
+    def look_up_base_model(
+        self, base_model: str, revision: str | None, folder: Path
+    ) -> BaseModel | None:
+        """Ask a hub about a base model that is not complete on this machine.
+
+        Needs the network, no key for a public model, and downloads no weights. A backend may lack
+        this method. The arguments are those of `resolve_base_model`.
+
+        Returns:
+            The model with its `download_bytes`; None where `resolve_base_model` tells all.
+
+        Raises:
+            BaseModelUnknown: The hub does not answer now.
+            BaseModelMissing: The hub does not have the model, does not give it, or has it in no
+                form that can be trained.
+        """
+
+    def fetch_base_model(self, base_model: BaseModel, report: DownloadReport) -> None:
+        """Download what this machine lacks of a base model, which may take hours.
+
+        May be repeated, and continues where an earlier call stopped. A backend may lack this
+        method.
+
+        Args:
+            base_model: The model.
+            report: Receives the bytes so far, and of all.
+
+        Raises:
+            BackendError: The model cannot be downloaded.
         """
 
     def recipes(

@@ -9,10 +9,13 @@ Exceptions::
     ├── InvalidInput                  exit 1   problems in files that people wrote, all at once
     │   ├── HyperparametersInvalid             of one `hyperparameters` section
     │   ├── DataNotRead                        sources that cannot be read here
+    │   │   └── BaseModelNotKnown              a base model that a hub was not asked about
+    │   │       └── ParentNotReady             a model of another fine-tune that is not trained yet
     │   └── PolicyBroken              exit 5   specs that a policy of the repository forbids
     ├── BackendError                           a backend refuses, or cannot continue
     │   ├── BackendUnknown                     no installed backend has that name
     │   ├── BaseModelMissing                   the base model is not on this machine
+    │   │   └── BaseModelUnknown               it is not known which model a name stands for
     │   ├── ModelMissing                       there is no model with that ID any more
     │   ├── FileMissing                        the service does not give that file (any more)
     │   ├── NotOffered                         the backend does not have that at all
@@ -220,6 +223,10 @@ class BackendUnknown(BackendError):
 
 class BaseModelMissing(BackendError):
     """The base model cannot be opened here."""
+
+
+class BaseModelUnknown(BaseModelMissing):
+    """It is not known here which model a name stands for; later, or elsewhere, it may be."""
 
 
 class ModelMissing(BackendError):

@@ -3,16 +3,20 @@
 Nothing here imports anything but the standard library.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from backends.contract.inspector import Json
 
 NEUTRAL: Final = frozenset({"gradient_checkpointing"})
 """Hyperparameters that change how a model is computed, but no bit of it: no part of a fingerprint."""
+
+
+DownloadReport: TypeAlias = Callable[[int, int], None]
+"""Receives the bytes of a download so far, and of all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +31,12 @@ class BaseModel:
     """Part of the fingerprint: contents or an exact revision, never a path."""
     shutdown_date: str | None = None
     """Announced day on which the service switches it off, `YYYY-MM-DD`."""
+    adapter: str | None = None
+    """ID of a model trained from it, whose adapter is trained on; None for a new adapter."""
+    adapter_identity: str | None = None
+    """Identity of that model: its contents, never a path."""
+    download_bytes: int | None = None
+    """Bytes that a plan found missing on this machine; no part of what the model is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,20 +4,26 @@ All its state is in files below one folder, so that any process can read it at a
 this module needs no training package: child processes import them.
 """
 
+import importlib
 import os
 import shutil
 from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
-from backends.contract.backend import Capabilities, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.capabilities import Capabilities
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
-from backends.contract.errors import BackendError, FieldProblem, HyperparametersInvalid
+from backends.contract.errors import BaseModelUnknown, FieldProblem, HyperparametersInvalid
 from backends.contract.exports import FORMATS, ExportRequest, ExportStep
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import (
     BaseModel,
     CurvePoint,
+    DownloadReport,
     Estimate,
     Event,
     Job,
@@ -27,15 +33,19 @@ from backends.contract.jobs import (
     TrainRequest,
 )
 from backends.contract.methods import METHODS
+from backends.installation import install_command
 from backends.local_gpu import hyperparameters, recipes
 from backends.local_gpu.export.export_process import export_model, weights_folder
 from backends.local_gpu.inference import engine
 from backends.local_gpu.inference.trained_models import (
     TRAINED,
-    TRAINED_IDENTITY,
     as_base_model,
     behind,
+    continued_adapter,
+    is_start,
+    is_trained,
     run_of_model,
+    start_merge,
 )
 from backends.local_gpu.jobs import jobs, speeds
 from backends.local_gpu.jobs.child_process import require_packages, require_quantization
@@ -51,6 +61,7 @@ from backends.local_gpu.memory.shape import read_shape
 from backends.local_gpu.models import base_models
 from backends.local_gpu.models.adapter_layers import problems_of, read_layers
 from backends.local_gpu.models.adopted_adapters import take_over
+from backends.local_gpu.models.architectures import require_trainable
 from backends.local_gpu.models.packable import packing_problems
 from backends.local_gpu.tokens.inspector import LocalInspector
 
@@ -75,6 +86,7 @@ class LocalGpuBackend:
             paid=False,
             gpu_hours=True,
             exports=frozenset(FORMATS),
+            starts_from=frozenset({"merge", "continue"}),
         )
 
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
@@ -94,17 +106,43 @@ class LocalGpuBackend:
             return as_base_model(self._state, base_model)
         return base_models.resolve_base_model(base_model, revision, folder, self._state)
 
+    def look_up_base_model(
+        self, base_model: str, revision: str | None, folder: Path
+    ) -> BaseModel | None:
+        """Ask the hub about a model that is not complete here, unless HF_HUB_OFFLINE is set."""
+        del folder
+        if base_models.is_offline() or not base_models.is_hub_id(base_model):
+            return None
+        known = base_models.commit_here(base_model, revision)
+        if known is not None:
+            pinned = base_models.hub_model(base_model, known)
+            if base_models.local_folder(pinned) is not None:
+                return None
+        if find_spec("huggingface_hub") is not None:
+            found: BaseModel | None = _hub().look_up(base_model, revision)
+            return found
+        if known is not None:
+            return None
+        raise BaseModelUnknown(
+            f"{base_model} is not on this machine, and asking the hub needs huggingface_hub",
+            install_command("local"),
+        )
+
+    def fetch_base_model(self, base_model: BaseModel, report: DownloadReport) -> None:
+        """Download what this machine lacks of a hub model."""
+        base = behind(self._state, base_model)[0]
+        if base.revision is not None and base_models.local_folder(base) is None:
+            base_models.require_obtainable(base)
+            require_packages()
+            _hub().fetch(base, report)
+
     def recipes(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> Sequence[Recipe]:
         """Return the hyperparameters under each recipe, the newest first."""
         del method
-        if base_model.identity.startswith(TRAINED_IDENTITY):
-            raise BackendError(
-                "no training starts from a trained model here",
-                "Name its base model, or ask it as it is: `method: prompt`.",
-            )
         folder = base_models.model_folder(base_model)
+        require_trainable(folder, base_model.reference)
         newest: dict[str, Json] = {**hyperparameters, "recipe": recipes.NEWEST}
         differs = recipes.trains_otherwise(folder, hyperparameters)
         return [
@@ -116,13 +154,18 @@ class LocalGpuBackend:
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> ExampleInspector:
         """Return the inspector for these settings; it refuses examples that cannot be trained on."""
-        _require_fitting(base_model, hyperparameters)
+        shape = behind(self._state, base_model)[0]
+        _require_fitting(shape, hyperparameters)
+        _, differing = continued_adapter(self._state, base_model, hyperparameters)
+        if differing:
+            raise HyperparametersInvalid(differing)
         template, length, batch = (
             hyperparameters.get(key)
             for key in ("chat_template", "max_length", "max_tokens_per_batch")
         )
         return LocalInspector(
             base_model=base_model,
+            shape=shape,
             chat_template=None if template is None else str(template),
             thinking=hyperparameters.get("thinking") == "on",
             max_length=length if isinstance(length, int) else None,
@@ -190,9 +233,14 @@ class LocalGpuBackend:
         # A job that cannot start would count as failed. What is missing can be installed before.
         require_packages()
         require_quantization(request.hyperparameters)
-        if self._run(run_of(self._state, request).job_id) is None:
-            base_models.require_obtainable(request.base_model)
-        run = create_run(self._state, request)
+        base = request.base_model
+        if self._run(run_of(self._state, request).job_id) is None and not is_trained(base):
+            base_models.require_obtainable(base)
+        adapter, _ = continued_adapter(self._state, base, request.hyperparameters)
+        started = start_merge(self._state, base)
+        if adapter is not None:
+            started = replace(started, adapter=str(adapter))
+        run = create_run(self._state, replace(request, base_model=started))
         jobs.start(run, self._launcher)
         return self._read(run)
 
@@ -248,6 +296,9 @@ class LocalGpuBackend:
         """Yield the answer of every model to every prompt when it ends, model after model."""
         require_packages()
         base, model = behind(self._state, base_model)
+        if model is not None and any(one is not None for one in models):
+            # The models were trained from it.
+            base, model = start_merge(self._state, base_model), None
         asked = [model if one is None else one for one in models]
         return engine.complete(self._state, base, asked, prompts, sampling, skip)
 
@@ -260,6 +311,8 @@ class LocalGpuBackend:
         """Load a base model and keep it, for models trained from it to be served together."""
         require_packages()
         base, model = behind(self._state, base_model)
+        if is_start(self._state, base_model):
+            base, model = start_merge(self._state, base_model), None
         return engine.open_engine(self._state, base, model)
 
     def export_model(self, request: ExportRequest) -> Generator[ExportStep, None, None]:
@@ -293,6 +346,10 @@ class LocalGpuBackend:
 def create(state: Path, _endpoint: Endpoint | None = None) -> LocalGpuBackend:
     """Return the backend that keeps its runs below a folder; it has no endpoints."""
     return LocalGpuBackend(state)
+
+
+def _hub() -> ModuleType:
+    return importlib.import_module("backends.local_gpu.hub.base_model")
 
 
 def _require_fitting(base_model: BaseModel, settings: Mapping[str, Json]) -> None:

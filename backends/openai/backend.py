@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from backends.contract.backend import Capabilities, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.capabilities import Capabilities
 from backends.contract.completions import Completed, Prompt, Sampling
 from backends.contract.errors import BaseModelMissing
 from backends.contract.inspector import ExampleInspector, Json
@@ -94,6 +95,7 @@ class OpenAIBackend(DeployingBackend):
             poll_s=0.5 if near else _POLL_S,
             endpoints=True,
             tracking=frozenset({"wandb"} if self._profile.tracking else ()),
+            starts_from=frozenset({"model"} if self.endpoint.kind == "openai" else ()),
             measures_loss=False,
         )
 

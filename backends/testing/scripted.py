@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Final
 
-from backends.contract.backend import Capabilities, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.capabilities import Capabilities
 from backends.contract.completions import Chunk, Completed, Engine, Prompt, Sampling
 from backends.contract.deployments import Deployment, DeploymentState, Hosting
 from backends.contract.errors import (
@@ -27,7 +28,7 @@ from backends.contract.errors import (
 )
 from backends.contract.exports import ExportRequest, ExportStep
 from backends.contract.inspector import ExampleInspector, Json
-from backends.contract.jobs import BaseModel, Estimate, Memory, Recipe, TrainRequest
+from backends.contract.jobs import BaseModel, DownloadReport, Estimate, Memory, Recipe, TrainRequest
 from backends.contract.methods import SUPERVISED
 from backends.contract.shutdowns import ShutdownNotice
 from backends.did_you_mean import use_one_of
@@ -54,6 +55,8 @@ class ScriptedBackend(ScriptedJobs):
     """True to report that data leaves the machine."""
     missing: Collection[str] = ()
     """Base models that are not on this machine."""
+    starts_from: Collection[str] = ("merge", "continue")
+    """How training may start from a trained model."""
     silent_bases: Collection[str] = ()
     """Base models that cannot answer prompts themselves."""
     recipe: int = 1
@@ -70,6 +73,7 @@ class ScriptedBackend(ScriptedJobs):
             methods=frozenset({SUPERVISED.name}),
             remote=self.remote,
             paid=self.usd != (0.0, 0.0),
+            starts_from=frozenset(self.starts_from),
             tracking=frozenset({"wandb"}),
             gpu_hours=True,
             exports=frozenset({"adapter"}),
@@ -90,6 +94,16 @@ class ScriptedBackend(ScriptedJobs):
         if problems:
             raise HyperparametersInvalid(problems)
         return {**_DEFAULTS, **raw}
+
+    def look_up_base_model(
+        self, base_model: str, revision: str | None, folder: Path
+    ) -> BaseModel | None:
+        """Return None: every model is here."""
+        del base_model, revision, folder
+        return None
+
+    def fetch_base_model(self, base_model: BaseModel, report: DownloadReport) -> None:
+        """Download nothing."""
 
     def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
         """Return any base model that `missing` does not name."""

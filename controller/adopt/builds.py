@@ -62,7 +62,7 @@ def adopted_build(hosted: HostedModel, desired: Desired, provenance: Provenance)
         job=hosted.job_id or "",
         model_id=hosted.model_id or "",
         inputs=json.loads(canonical_json(desired.inputs)),
-        base_model=desired.spec.base_model,
+        base_model=desired.base_name,
         revision=desired.base_model.revision,
         data=desired.data,
         facts=json.loads(canonical_json(facts)),

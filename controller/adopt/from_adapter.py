@@ -216,7 +216,7 @@ def _record(
         job=job_id,
         model_id=model_id,
         inputs=json.loads(canonical_json(desired.inputs)),
-        base_model=desired.spec.base_model,
+        base_model=desired.base_name,
         revision=desired.base_model.revision,
         data=desired.data,
         facts=json.loads(canonical_json(facts)),

@@ -117,7 +117,7 @@ def differences(spec: Spec, adopted: AdoptedSpec) -> Iterator[str]:
     asked: dict[str, Json] = {
         "backend": spec.backend,
         "endpoint": spec.endpoint,
-        "base_model": spec.base_model,
+        "base_model": spec.base_name,
         "method": spec.method,
         "seed": spec.seed,
     }

@@ -211,10 +211,10 @@ def _one_json(one: MovedSpec) -> Json:
     return {
         "name": one.name,
         "file": one.loaded.file,
-        "from": {"backend": spec.place, "base_model": spec.base_model},
+        "from": {"backend": spec.place, "base_model": spec.base_name},
         "to": {
             "backend": one.target.place,
-            "base_model": one.target.base_model or spec.base_model,
+            "base_model": one.target.base_model or spec.base_name,
         },
         "translated": [
             {"key": each.key, "value": each.value, "becomes": dict(each.becomes), "how": each.why}

@@ -45,9 +45,10 @@ def command(
 ) -> int:
     """Show what would be done, why, and what it costs.
 
-    Spends nothing, needs no key and no network, and writes nothing but a cache. What depends on
-    data that cannot be read here, or may not with --offline, is known at apply. A fine-tune with a
-    problem is shown as blocked, the others are planned; the exit code is then 1.
+    Spends nothing, needs no key for public models and data, and writes nothing but caches. What
+    depends on data or on a hub's model that cannot be read here, or may not with --offline, is known
+    at apply. A fine-tune with a problem is shown as blocked, the others are planned; the exit code
+    is then 1.
     """
     project = with_changes(project_of(ctx), offline=offline)
     prepared = prepare_run(project, replace=replace, display_only=True)

@@ -15,9 +15,10 @@ from backends.contract.jobs import Job, JobState
 from controller.apply.context import Outcome
 from controller.errors import ExitCode
 from controller.plan.actions import Action
-from controller.render.text import escape_control, progress_text
+from controller.render.text import download_text, escape_control, progress_text
 from controller.run.result import ProgressReporter
 
+_BAR = 24
 PLAIN_EVERY_S = 10.0
 """Terraform's rhythm: a line for each job every ten seconds shows that it is alive."""
 
@@ -36,6 +37,7 @@ class PlainScreen:
 
     def __init__(self) -> None:
         self._told: dict[str, tuple[float, JobState]] = {}
+        self._downloaded_s = 0.0
 
     def starting(self, action: Action) -> None:
         """Report the start of an action that takes a while."""
@@ -59,6 +61,13 @@ class PlainScreen:
             waits_for = job.error if job.state is JobState.QUEUED else None
             detail = progress_text(job.progress) or escape_control(waits_for or "")
             click.echo(f"» {name}: {job.state}{f', {detail}' if detail else ''}")
+
+    def download(self, name: str, done: int, total: int) -> None:
+        """Report a download, every ten seconds and at its end."""
+        now = time.monotonic()
+        if now - self._downloaded_s >= PLAIN_EVERY_S or done >= total:
+            self._downloaded_s = now
+            click.echo(f"» {name}: {download_text(done, total)}")
 
     def notice(self, message: str) -> None:
         """Report something that concerns the run as a whole."""
@@ -93,6 +102,13 @@ class LiveScreen:
             grid.add_row(Spinner("dots"), name, str(job.state), *_cells(job))
         self._draw(grid)
 
+    def download(self, name: str, done: int, total: int) -> None:
+        """Redraw a download."""
+        grid = Table.grid(padding=(0, 2))
+        bar = _bar(done, total)
+        grid.add_row(Spinner("dots"), name, "downloading", f"{bar} {download_text(done, total)}")
+        self._draw(grid)
+
     def notice(self, message: str) -> None:
         """Report something that concerns the run as a whole."""
         self._stop()
@@ -112,6 +128,9 @@ class LiveScreen:
 
 class JsonScreen:
     """One JSON object a line."""
+
+    def __init__(self) -> None:
+        self._downloaded_s = 0.0
 
     def starting(self, action: Action) -> None:
         """Report the start of an action."""
@@ -133,6 +152,13 @@ class JsonScreen:
             loss = job.progress.loss if job.progress else None
             self._say(type="progress", name=name, state=job.state, step=step, loss=loss)
 
+    def download(self, name: str, done: int, total: int) -> None:
+        """Report a download, every ten seconds and at its end."""
+        now = time.monotonic()
+        if now - self._downloaded_s >= PLAIN_EVERY_S or done >= total:
+            self._downloaded_s = now
+            self._say(type="download", name=name, bytes=done, of=total)
+
     def notice(self, message: str) -> None:
         """Report something that concerns the run as a whole."""
         self._say(type="notice", message=message)
@@ -145,7 +171,9 @@ def _cells(job: Job) -> list[str]:
     progress = job.progress
     if progress is None or not progress.total_steps:
         return [job.error or ""]
-    width = 24
-    full = round(width * min(1.0, progress.step / progress.total_steps))
-    bar = f"[green]{'━' * full}[/][dim]{'━' * (width - full)}[/]"
-    return [f"{bar} {progress_text(progress)}"]
+    return [f"{_bar(progress.step, progress.total_steps)} {progress_text(progress)}"]
+
+
+def _bar(done: int, total: int) -> str:
+    full = round(_BAR * min(1.0, done / total)) if total else _BAR
+    return f"[green]{'━' * full}[/][dim]{'━' * (_BAR - full)}[/]"

@@ -249,8 +249,8 @@ def _subjects(
             subject = Subject(
                 name=name,
                 place=spec.place,
-                model=spec.base_model,
-                base=spec.base_model,
+                model=spec.base_name,
+                base=spec.base_name,
                 is_base=True,
             )
         if subject is not None:

@@ -6,7 +6,7 @@ from json import loads
 from pathlib import Path
 from typing import Any, Final
 
-from backends.contract.backend import Capabilities
+from backends.contract.capabilities import Capabilities
 from backends.contract.inspector import ExampleInspector
 from backends.contract.methods import form_of
 from controller.lockfile.model import Entry

@@ -53,6 +53,14 @@ class DataFacts(LockfileModel):
     held_out: PartFacts
 
 
+class ParentFacts(LockfileModel):
+    """The build of another fine-tune that a build was trained from."""
+
+    finetune: str
+    build: Fingerprint
+    adapter: str
+
+
 class OpenJob(LockfileModel):
     """A job that was submitted and whose end is not recorded yet."""
 
@@ -65,6 +73,7 @@ class OpenJob(LockfileModel):
     base_model: str
     """As the spec wrote it."""
     revision: str | None = None
+    parent: ParentFacts | None = None
     data: DataFacts
     estimate_usd: tuple[float, float] | None = None
     """Expected cost, at least and at most; None if it was not known."""
@@ -153,6 +162,8 @@ class Build(LockfileModel):
     inputs: dict[str, JsonValue]
     base_model: str
     revision: str | None = None
+    parent: ParentFacts | None = None
+    """Where it was trained from another fine-tune's model."""
     data: DataFacts
     facts: dict[str, JsonValue]
     """Facts that the backend measured: trained tokens, losses, seconds, digests, real cost."""

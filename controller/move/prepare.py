@@ -10,7 +10,7 @@ from backends.contract import common_names as common
 from backends.contract.backend import Backend
 from backends.contract.errors import BackendError, HyperparametersInvalid
 from backends.contract.inspector import Json
-from controller.errors import InvalidInput, Problem
+from controller.errors import BaseModelNotKnown, InvalidInput, Problem
 from controller.lockfile.model import Build, Entry, Lockfile
 from controller.move.edits import Removed, SpecEdits, Target, edits_of, keep_name, write_gate
 from controller.move.translate import Carried, Home, Translation
@@ -251,8 +251,10 @@ def _check(
     for draft in drafts:
         if draft.spec is None:
             continue
+        unknown = _unknown_base(draft.spec, backend, readings, context)
+        draft.problems += unknown
         draft.unchecked = _lacks_base(draft.spec, backend, readings, context)
-        if draft.unchecked:
+        if draft.unchecked or unknown:
             draft.problems += check_spec(draft.spec, context.open_backend, readings.answers)
             draft.problems += check_policies(draft.spec, loaded.settings.policies)
         else:
@@ -281,6 +283,22 @@ def _check(
     return resolved.desired
 
 
+def _unknown_base(
+    loaded: LoadedSpec, backend: Backend, readings: Readings, context: MoveContext
+) -> Sequence[Problem]:
+    """Return the problem of a base model that nobody named for this move, and nobody knows here."""
+    if context.target.base_model is not None:
+        return ()
+    entry = context.lockfile.finetunes.get(loaded.name, Entry())
+    try:
+        identify_base(loaded, entry, backend, readings)
+    except BaseModelNotKnown as error:
+        return error.problems
+    except InvalidInput:
+        return ()  # the checks of the spec tell
+    return ()
+
+
 def _lacks_base(
     loaded: LoadedSpec, backend: Backend, readings: Readings, context: MoveContext
 ) -> str:
@@ -288,11 +306,11 @@ def _lacks_base(
 
     A base model that nobody named for this move, or a folder, is a problem like others.
     """
-    base, entry = loaded.spec.base_model, context.lockfile.finetunes.get(loaded.name, Entry())
+    base, entry = loaded.spec.base_name, context.lockfile.finetunes.get(loaded.name, Entry())
     if context.target.base_model is None or base.startswith(_FOLDERS):
         return ""
     try:
-        identify_base(loaded, entry, backend, readings.answers)
+        identify_base(loaded, entry, backend, readings)
     except InvalidInput as error:
         return error.problems[0].message
     return ""

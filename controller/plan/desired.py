@@ -7,7 +7,7 @@ from functools import cached_property
 from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel, Estimate, Memory
 from controller.evaluate.gate import Condition, parse_condition, slices_of
-from controller.lockfile.model import DataFacts
+from controller.lockfile.model import DataFacts, ParentFacts
 from controller.plan.moving.move import Move
 from controller.spec.model import Spec
 
@@ -40,6 +40,26 @@ class Shutdown:
     """True if the service does not have the model any more."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParentBuild:
+    """Build of another fine-tune that training starts from."""
+
+    finetune: str
+    build: str
+    """Fingerprint of the build, which is in production."""
+    adapter: str
+    """`merge` or `continue`."""
+    model_id: str
+    base_model: str
+    """Base model to train: the build's model, or for `continue` the model that it was made from."""
+    revision: str | None = None
+
+    @property
+    def facts(self) -> ParentFacts:
+        """The build as a record names it."""
+        return ParentFacts(finetune=self.finetune, build=self.build, adapter=self.adapter)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Desired:
     """Inputs that one spec asks for, with every digest known."""
@@ -58,6 +78,8 @@ class Desired:
     """By training-data digest of a recorded build, where its dataset is still here."""
     move: Move | None = None
     """The way from the production build's backend, endpoint or base model to that of the spec."""
+    parent: ParentBuild | None = None
+    """Build that training starts from; None for a base model."""
     shutdown: Shutdown | None = None
     warnings: tuple[str, ...] = ()
     """Remarks on data and model for a person who is about to pay for training."""
@@ -73,6 +95,11 @@ class Desired:
     rescore_reason: str = ""
     """Reason why the newest version of scoring may give other scores than the first; empty if the
     two agree, or no scores of the first version are recorded."""
+
+    @property
+    def base_name(self) -> str:
+        """The base model as a record names it, so that the backend finds it again."""
+        return self.spec.base_name if self.parent is None else self.parent.base_model
 
     @cached_property
     def conditions(self) -> tuple[Condition, ...]:

@@ -40,6 +40,7 @@ def training_inputs(
     base_model: str,
     hyperparameters: Mapping[str, Json],
     train_digest: str,
+    adapter: str | None = None,
 ) -> dict[str, Json]:
     """Return the inputs that decide a trained model.
 
@@ -49,6 +50,7 @@ def training_inputs(
         hyperparameters: Complete, defaults written out.
         train_digest: Digest of the training examples' canonical bytes; these hold the system
             prompt too.
+        adapter: Identity of the model whose adapter is trained on; None for a new adapter.
 
     Returns:
         For a spec that trains nothing: the base model, its prompt, and the training examples if it
@@ -65,7 +67,9 @@ def training_inputs(
             "prompt": prompt,
             **shown,
         }
+    started: dict[str, Json] = {} if adapter is None else {"adapter": adapter}
     return {
+        **started,
         "backend": spec.place,
         "base_model": base_model,
         "data": train_digest,

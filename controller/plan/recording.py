@@ -68,6 +68,7 @@ def _build(opened: OpenJob, job: Job, result: JobResult, finished: str) -> Build
         inputs=opened.inputs,
         base_model=opened.base_model,
         revision=opened.revision,
+        parent=opened.parent,
         data=opened.data,
         facts=json.loads(canonical_json(_finite(result.facts))),
         estimate_usd=opened.estimate_usd,

@@ -39,7 +39,7 @@ def _block(action: Action, desired: Desired | None) -> str:
 def _where(desired: Desired | None) -> str:
     if desired is None:
         return ""
-    return f" ({desired.spec.place}, base {one_line(desired.spec.base_model, _BASE_WIDTH)})"
+    return f" ({desired.spec.place}, base {one_line(desired.spec.base_name, _BASE_WIDTH)})"
 
 
 def _details(action: Action, desired: Desired | None) -> Iterator[str]:

@@ -7,6 +7,7 @@ from rich.cells import cell_len, chop_cells
 
 from backends.contract.jobs import Progress
 
+_KB, _MB, _GB = 1e3, 1e6, 1e9
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
@@ -73,6 +74,19 @@ def number(value: float) -> str:
 def dollars(low: float, high: float) -> str:
     """Return a range of US dollars: `$40.00 - $80.00`."""
     return f"${low:,.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"${low:,.2f} - ${high:,.2f}"
+
+
+def file_size(size: int) -> str:
+    """Return a number of bytes as people write it: `12 MB`, `1.2 GB`."""
+    if size >= _GB:
+        return f"{size / _GB:,.1f} GB"
+    return f"{size / _MB:.0f} MB" if size >= _MB else f"{size / _KB:.0f} kB"
+
+
+def download_text(done: int, total: int) -> str:
+    """Return how far the download of a base model is."""
+    share = 100 * done // total if total else 100
+    return f"base model {share} % of {file_size(total)} downloaded"
 
 
 def progress_text(progress: Progress | None) -> str:

@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 
-from backends.contract.backend import Backend, Capabilities
+from backends.contract.backend import Backend
+from backends.contract.capabilities import Capabilities
+from backends.contract.errors import BackendError
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Recipe
 from backends.contract.methods import METHODS
@@ -41,14 +43,24 @@ class Answers:
         return self._once(spec.place, backend.parse_hyperparameters, spec.method, raw)
 
     def base_model(
-        self, backend: Backend, spec: Spec, revision: str | None, folder: Path
+        self, backend: Backend, place: str, model: str, revision: str | None, folder: Path
     ) -> BaseModel:
-        """Return the base model of a spec, as its backend identifies it.
+        """Return a base model, as the backend of a place identifies it.
 
         Raises:
             BackendError: The base model is not on this machine.
         """
-        return self._once(spec.place, backend.resolve_base_model, spec.base_model, revision, folder)
+        return self._once(place, backend.resolve_base_model, model, revision, folder)
+
+    def look_up(
+        self, backend: Backend, place: str, model: str, revision: str | None, folder: Path
+    ) -> BaseModel | None:
+        """Return a base model as its hub describes it; None if nobody must be asked.
+
+        Raises:
+            BackendError: The hub does not answer, or does not have it.
+        """
+        return self._once(place, backend.look_up_base_model, model, revision, folder)
 
     def identify(self, place: str, backend: Backend, model: str, folder: Path) -> BaseModel:
         """Return a model that is asked as it is, as its backend identifies it.
@@ -86,5 +98,11 @@ class Answers:
         # Spelled as they were written: to a backend, 1 and 1.0 may be two things.
         key = (place, ask.__name__, *map(repr, given))
         if key not in self._known:
-            self._known[key] = ask(*given, **named)
+            try:
+                self._known[key] = ask(*given, **named)
+            except BackendError as error:
+                # A hub that does not answer is waited for once.
+                self._known[key] = error
+        if isinstance(self._known[key], BackendError):
+            raise self._known[key]
         return cast(T, self._known[key])

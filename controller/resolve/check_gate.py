@@ -6,7 +6,7 @@ Needs no key, no network and no data.
 from collections.abc import Iterator
 from typing import Final
 
-from backends.contract.backend import Capabilities
+from backends.contract.capabilities import Capabilities
 from backends.contract.errors import BackendError, BackendUnknown
 from backends.contract.methods import METHODS
 from backends.did_you_mean import did_you_mean

@@ -87,7 +87,7 @@ def _unjudged(loaded: LoadedSpec, fingerprint: str, entry: Entry) -> Iterator[Pr
         return
     where = f"{old.backend} to {spec.place}"
     if old.backend == spec.place:
-        where = f"{old.base_model} to {spec.base_model}"
+        where = f"{old.base_model} to {spec.base_name}"
     message = f"nothing can judge the move from {where}: {_why(spec)}"
     yield loaded.problem(("gate",), message, _remedy(spec))
 
@@ -172,7 +172,7 @@ def find_move(
         old_place=old.backend,
         old_base=old.base_model,
         new_place=spec.place,
-        new_base=spec.base_model,
+        new_base=spec.base_name,
         hyperparameters=cast("Mapping[str, Json]", spec.hyperparameters),
         trains=spec.trains,
         gate=tuple(spec.gate),

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 from backends.contract.inspector import Json
-from backends.contract.jobs import Recipe
+from backends.contract.jobs import BaseModel, Recipe
 from controller.canonical import digest
 from controller.data.recipes import NEWEST
 from controller.lockfile.model import Build, Entry, Lockfile, OpenJob
@@ -45,10 +45,16 @@ class Known:
     is_uncertain: bool = False
     """True if a fingerprint in this record has no recorded inputs."""
 
-    def may_have(self, spec: Spec, base: str, settings: Iterable[Mapping[str, Json]]) -> bool:
+    def may_have(self, spec: Spec, base: BaseModel, settings: Iterable[Mapping[str, Json]]) -> bool:
         """Return True if inputs of a spec, with any data, may be among these inputs."""
         given = (
-            training_inputs(spec, base_model=base, hyperparameters=one, train_digest="")
+            training_inputs(
+                spec,
+                base_model=base.identity,
+                hyperparameters=one,
+                train_digest="",
+                adapter=base.adapter_identity,
+            )
             for one in settings
         )
         return self.is_uncertain or any(_without_data(one) in self.without_data for one in given)
@@ -104,7 +110,7 @@ def choose(
         return newest
     own = recorded.own(name)
     others: list[Variant] = []
-    base, settings = newest.built.base_model.identity, [one.hyperparameters for one in recipes]
+    base, settings = newest.built.base_model, [one.hyperparameters for one in recipes]
     if own.may_have(spec, base, settings) or recorded.anywhere.may_have(spec, base, settings):
         others = list(_others(spec, recipes, newest, build))
     for known in (own, recorded.anywhere):
@@ -148,6 +154,7 @@ def _variant(spec: Spec, built: BuiltData) -> Variant:
         base_model=built.base_model.identity,
         hyperparameters=built.hyperparameters,
         train_digest=built.dataset.train.digest,
+        adapter=built.base_model.adapter_identity,
     )
     return Variant(built=built, inputs=inputs, fingerprint=fingerprint(TRAINING_SCHEME, inputs))
 

@@ -20,14 +20,15 @@ from controller.data.dataset import Dataset, Split
 from controller.data.reports.diff import DatasetSplits, count_differences, earlier_datasets
 from controller.data.verified_datasets import VerifiedDatasets
 from controller.dates import days_until
-from controller.errors import DataNotRead, ExitCode, InvalidInput, Problem
+from controller.errors import DataNotRead, ExitCode, InvalidInput, ParentNotReady, Problem
 from controller.evaluate.rescoring import with_scoring
-from controller.lockfile.model import DataFacts, Entry, PartFacts
+from controller.lockfile.model import DataFacts, Entry, Lockfile, PartFacts
 from controller.plan.actions import Blocked, BlockReason, Deferred
 from controller.plan.actions.base import FREE
 from controller.plan.approval import terms_of
-from controller.plan.desired import DataChange, Desired, Shutdown
+from controller.plan.desired import DataChange, Desired, ParentBuild, Shutdown
 from controller.plan.fingerprint import EVALUATION_SCHEME, evaluation_inputs, fingerprint
+from controller.plan.starting.parents import base_origin, find_parents, find_waiting
 from controller.plan.versions import holds
 from controller.project.project import known_blobs
 from controller.resolve.answers import Answers, OpenBackend
@@ -106,13 +107,14 @@ def resolve(
     unresolved: dict[str, Deferred | Blocked] = {
         name: invalid(name, found) for name, found in problems.items() if name not in specs
     }
-    readings, verified = _remembering(readings)
+    parents, orphans = find_parents(specs, recorded.lockfile)
+    readings, verified = _remembering(with_changes(readings, parents=parents))
     earlier = cache(partial(earlier_datasets, readings.project.state / "data"))
     for name, loaded in specs.items():
         entry = recorded.lockfile.finetunes.get(name, Entry())
         try:
             own = check_spec(loaded, open_backend, readings.answers)
-            wrong = [*problems.get(name, ()), *own]
+            wrong = [*problems.get(name, ()), *orphans.get(name, ()), *own]
             refuse(wrong, list(check_policies(loaded, policies)))
             backend = open_backend(loaded.spec.place)
             variant = _choose(loaded, entry, backend, readings, recorded)
@@ -125,19 +127,25 @@ def resolve(
             )
             move = find_move(one, loaded.spec, entry, dataset, readings, open_backend)
             paid = one.paid or _asks_paid(one.spec, open_backend, readings.answers)
-            desired[name] = with_changes(one, paid=paid, move=move)
-            datasets[name] = dataset
+            desired[name], datasets[name] = with_changes(one, paid=paid, move=move), dataset
         except DataNotRead as error:
             unresolved[name] = _deferred(name, error)
         except InvalidInput as error:
-            policy = error.exit_code == ExitCode.REFUSED
-            unresolved[name] = invalid(name, error.problems, policy=policy)
+            unresolved[name] = _refused(name, error)
         except BackendError as error:
             unresolved[name] = invalid(name, [error.problem(file=loaded.file)])
     verified.save()
-    return Resolved(
+    found = Resolved(
         desired=desired, requests=requests, datasets=datasets, files=files, unresolved=unresolved
     )
+    return _without_waiting(found, recorded.lockfile)
+
+
+def _without_waiting(found: Resolved, lockfile: Lockfile) -> Resolved:
+    """Return the same with fine-tunes that wait for another one as unresolved."""
+    waiting = {one.name: one for one in find_waiting(found.desired, lockfile)}
+    desired = {name: one for name, one in found.desired.items() if name not in waiting}
+    return with_changes(found, desired=desired, unresolved={**found.unresolved, **waiting})
 
 
 def _remembering(readings: Readings) -> tuple[Readings, VerifiedDatasets]:
@@ -156,7 +164,7 @@ def _choose(
     readings: Readings,
     recorded: Recorded,
 ) -> Variant:
-    base_model = identify_base(loaded, entry, backend, readings.answers)
+    base_model = identify_base(loaded, entry, backend, readings)
     recipes = readings.answers.recipes(backend, loaded.spec, base_model)
     build = partial(build_one, loaded, base_model, backend, readings)
     return choose(loaded.name, loaded.spec, recipes, recorded, build)
@@ -187,11 +195,18 @@ def invalid(name: str, problems: Sequence[Problem], *, policy: bool = False) -> 
     )
 
 
+def _refused(name: str, error: InvalidInput) -> Blocked:
+    return invalid(name, error.problems, policy=error.exit_code == ExitCode.REFUSED)
+
+
 def _deferred(name: str, error: DataNotRead) -> Deferred:
     remedies = dict.fromkeys(problem.remedy for problem in error.problems if problem.remedy)
+    if isinstance(error, ParentNotReady):
+        reason = error.problems[0].message
+        return Deferred(name=name, reason=reason, remedy="\n".join(remedies), parent=error.parent)
     return Deferred(
         name=name,
-        reason=f"data not read, known at apply: {error.reasons}",
+        reason=f"{error.subject}, known at apply: {error.reasons}",
         remedy="\n".join(remedies),
     )
 
@@ -209,28 +224,9 @@ def _resolve_one(
     files = _evaluation_files(loaded, entry, readings, built.inspector)
     measured = _evaluation_inputs(spec, dataset, files)
     evaluation = fingerprint(EVALUATION_SCHEME, measured)
+    parent = readings.parents.get(loaded.name)
     data = DataFacts(train=_facts(dataset.train), held_out=_facts(dataset.held_out))
-    request = TrainRequest(
-        name=loaded.name,
-        fingerprint=key,
-        attempt=1,
-        base_model=base_model,
-        method=spec.method,
-        hyperparameters=built.hyperparameters,
-        seed=spec.seed,
-        train=dataset.train.path,
-        held_out=dataset.held_out.path,
-        train_origins=dataset.train.origins,
-        tracking=spec.tracking.model_dump(exclude_defaults=True),
-        max_gpu_hours=spec.budget.max_gpu_hours,
-        origin={
-            "inputs": inputs,
-            "base_model": spec.base_model,
-            "revision": base_model.revision,
-            "data": data.model_dump(mode="json"),
-            "terms": {"name": loaded.name, "digest": terms_of(spec, evaluation)},
-        },
-    )
+    request = _request(loaded, variant, data, parent, terms_of(spec, evaluation))
     can, is_new = readings.answers.capabilities(backend, spec), key not in entry.builds
     refuse(list(_undecidable(loaded, dataset, files, is_new=is_new)), ())
     if not _is_recorded(entry, evaluation):
@@ -249,6 +245,7 @@ def _resolve_one(
         estimate=_estimate(request, dataset, backend),
         memory=backend.memory(request) if is_new and spec.trains else None,
         data_changes=_data_changes(entry, dataset, earlier, state / "data") if is_new else {},
+        parent=parent,
         shutdown=_shutdown(base_model),
         warnings=tuple(warnings_of(spec, dataset, built.inspector)) if is_new else (),
         corrected=variant.corrected,
@@ -256,6 +253,34 @@ def _resolve_one(
     )
     desired = with_scoring(desired, entry, dataset.held_out.path, built.inspector, can)
     return _with_fit(desired, loaded, entry, dataset), request, files
+
+
+def _request(
+    loaded: LoadedSpec, variant: Variant, data: DataFacts, parent: ParentBuild | None, terms: str
+) -> TrainRequest:
+    """Return the request of the first attempt to train a spec."""
+    spec, built = loaded.spec, variant.built
+    dataset, base_model = built.dataset, built.base_model
+    return TrainRequest(
+        name=loaded.name,
+        fingerprint=variant.fingerprint,
+        attempt=1,
+        base_model=with_changes(base_model, download_bytes=None),
+        method=spec.method,
+        hyperparameters=built.hyperparameters,
+        seed=spec.seed,
+        train=dataset.train.path,
+        held_out=dataset.held_out.path,
+        train_origins=dataset.train.origins,
+        tracking=spec.tracking.model_dump(exclude_defaults=True),
+        max_gpu_hours=spec.budget.max_gpu_hours,
+        origin={
+            "inputs": variant.inputs,
+            **base_origin(spec.base_name, base_model.revision, parent),
+            "data": data.model_dump(mode="json"),
+            "terms": {"name": loaded.name, "digest": terms},
+        },
+    )
 
 
 def _undecidable(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from backends.contract.backend import Capabilities
+from backends.contract.capabilities import Capabilities
 from backends.contract.errors import BackendError, BackendUnknown, HyperparametersInvalid
 from backends.contract.methods import METHODS
 from backends.did_you_mean import use_one_of
@@ -174,7 +174,7 @@ def check_unread(loaded: LoadedSpec) -> Iterator[Problem]:
             path = ("data", split, number, "weight")
             message = "held-out examples are measured once each, whatever their weight"
             yield loaded.problem(path, message, "Remove it, or use `sample`.")
-    if spec.revision is not None and spec.base_model.startswith(("./", "../", "/")):
+    if spec.revision is not None and spec.base_name.startswith(("./", "../", "/")):
         message = "a folder has no revision: its contents are its identity"
         yield loaded.problem(("revision",), message, "Remove it.")
     if not METHODS[spec.method].is_of_texts:

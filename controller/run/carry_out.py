@@ -1,7 +1,9 @@
 """The last stage of a walk: carry out each action that may be, and report the others."""
 
 import time
+from functools import partial
 
+from controller.apply.base_models import bring_base
 from controller.apply.context import ApplyContext, Outcome
 from controller.apply.dispatch import apply_action
 from controller.errors import FtctlError
@@ -56,9 +58,11 @@ def carry_out(action: Action, context: ApplyContext, run: Run) -> None:
 
     An evaluated build is written to the trackers after that.
     """
+    run.reporter.starting(action)
+    # Ctrl-C may end a download at once: the next run continues it.
+    failed = bring_base(action, context, partial(run.reporter.download, action.name))
     with defer_interrupt():
-        run.reporter.starting(action)
-        outcome = apply_action(action, context)
+        outcome = apply_action(action, context) if failed is None else failed
         _report(as_own_doing(outcome, run), run)
     track(outcome, context, run)
 

@@ -11,7 +11,15 @@ from pydantic import ValidationError
 from backends.contract.inspector import Json
 from backends.contract.jobs import Job, JobState
 from controller.errors import LockfileInvalid
-from controller.lockfile.model import Build, DataFacts, Entry, Lockfile, OpenJob, parse_lockfile
+from controller.lockfile.model import (
+    Build,
+    DataFacts,
+    Entry,
+    Lockfile,
+    OpenJob,
+    ParentFacts,
+    parse_lockfile,
+)
 from controller.lockfile.store import LOCKFILE
 from controller.plan.fingerprint import TRAINING_SCHEME, fingerprint
 
@@ -81,6 +89,7 @@ def _build_of(job: Job, place: str) -> Build | None:
             inputs=inputs,
             base_model=str(job.origin.get("base_model")),
             revision=_text(job.origin.get("revision")),
+            parent=_parent(job),
             data=DataFacts.model_validate(job.origin.get("data")),
             facts=dict(job.result.facts),
             submitted=_time(job.created_s),
@@ -88,6 +97,11 @@ def _build_of(job: Job, place: str) -> Build | None:
         )
     except ValidationError:
         return None
+
+
+def _parent(job: Job) -> ParentFacts | None:
+    given = job.origin.get("parent")
+    return None if given is None else ParentFacts.model_validate(given)
 
 
 def _text(value: object) -> str | None:

@@ -30,6 +30,9 @@ class ProgressReporter(Protocol):
     def progress(self, jobs: Mapping[str, Job]) -> None:
         """Report open jobs, by the name of their fine-tune."""
 
+    def download(self, name: str, done: int, total: int) -> None:
+        """Report a base model's download: the fine-tune, bytes so far, and bytes of all."""
+
     def notice(self, message: str) -> None:
         """Report something that concerns the run as a whole."""
 

@@ -4,9 +4,9 @@ Strict: unknown keys and wrong types are errors. No behaviour lives here.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, JsonValue, StringConstraints
+from pydantic import Discriminator, Field, JsonValue, StringConstraints, Tag
 
 from backends.contract.methods import METHODS, PROMPT, SUPERVISED, MethodName
 from controller.spec.aliases import Aliases
@@ -72,6 +72,26 @@ class PromptSettings(Strict):
     every question."""
 
 
+class Parent(Strict):
+    """Another fine-tune of this repository. Training starts from its model in production."""
+
+    finetune: NonEmpty
+    """Name of the fine-tune."""
+    adapter: Literal["merge", "continue"] = "merge"
+    """What becomes of the other fine-tune's adapter: `merge` adds it to the base model's weights,
+    and a new adapter learns on top; `continue` trains the same adapter on. Only on `local-gpu`."""
+
+
+def _base_form(value: object) -> str:
+    return "<parent>" if isinstance(value, dict | Parent) else "<name>"
+
+
+BaseForm: TypeAlias = Annotated[
+    Annotated[NonEmpty, Tag("<name>")] | Annotated[Parent, Tag("<parent>")],
+    Discriminator(_base_form),
+]
+
+
 class Spec(Strict):
     """One fine-tune. The file's name without `.yaml` is its name."""
 
@@ -88,11 +108,13 @@ class Spec(Strict):
     """Backend that trains it: `openai`, `local-gpu`, or an installed plug-in."""
     endpoint: NonEmpty | None = None
     """For `openai`: which server, by its name in `ftctl.yaml`."""
-    base_model: NonEmpty
+    base_model: BaseForm
     """Model that training starts from, or that answers with a prompt: a hub ID, a folder (starting
-    with `./` or `../`), or the name of a model at its server."""
+    with `./` or `../`), the name of a model at its server, or `{finetune: NAME}`: the model that
+    another fine-tune of this repository has in production."""
     revision: NonEmpty | None = None
-    """Commit of a hub model. Without it, the one found first is recorded and kept."""
+    """Commit, branch or tag of a hub model. Without it, the commit found first is recorded and
+    kept."""
     method: MethodName = SUPERVISED.name
     """Training method; `prompt` trains nothing, and the base model answers with `prompt`."""
     prompt: PromptSettings = PromptSettings()
@@ -114,6 +136,18 @@ class Spec(Strict):
     """Most that a job may cost."""
     lifecycle: Lifecycle = Lifecycle()
     """Lifecycle of the fine-tune as a whole."""
+
+    @property
+    def parent(self) -> Parent | None:
+        """The fine-tune that it starts from; None for a base model."""
+        return self.base_model if isinstance(self.base_model, Parent) else None
+
+    @property
+    def base_name(self) -> str:
+        """The base model as people write it."""
+        if isinstance(self.base_model, Parent):
+            return f"{{finetune: {self.base_model.finetune}}}"
+        return self.base_model
 
     @property
     def trains(self) -> bool:

@@ -199,6 +199,9 @@ class Quiet:
     def progress(self, jobs: Mapping[str, Job]) -> None:
         pass
 
+    def download(self, name, done, total) -> None:
+        pass
+
     def notice(self, message: str) -> None:
         self.notices.append(message)
 

@@ -68,6 +68,9 @@ class Quiet:
     def progress(self, jobs) -> None:
         pass
 
+    def download(self, name, done, total) -> None:
+        pass
+
     def notice(self, message) -> None:
         pass
 

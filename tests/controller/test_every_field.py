@@ -179,6 +179,13 @@ SPEC: dict[str, Case] = {
     "backend": Case({}, {"backend": "openai"}),
     "endpoint": Case({"backend": "openai"}, {"backend": "openai", "endpoint": "own"}),
     "base_model": Case({}, {"base_model": "acme/other"}),
+    "base_model.finetune": Case(
+        {"base_model": {"finetune": "cafe"}}, {"base_model": {"finetune": "tea"}}
+    ),
+    "base_model.adapter": Case(
+        {"method": "prompt", "base_model": {"finetune": "faq"}},
+        {"method": "prompt", "base_model": {"finetune": "faq", "adapter": "continue"}},
+    ),
     "revision": Case({}, {"revision": "main"}),
     "method": Case({}, {"method": "dpo"}),
     "prompt": Case({"method": "prompt"}, {"method": "prompt", "prompt": {"few_shot": 2}}),

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from backends.contract.backend import Capabilities, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.capabilities import Capabilities
 from backends.contract.inspector import Json
 from backends.testing import ScriptedBackend
 from tests.fuzz.harness import Outcome, run_command

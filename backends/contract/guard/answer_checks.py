@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, Protocol, TypeAlias, cast
 
-from backends.contract.backend import Capabilities
+from backends.contract.capabilities import Capabilities
 from backends.contract.common_names import COMMON_NAMES
 from backends.contract.completions import Completed
 from backends.contract.deployments import Deployment, Hosting

@@ -25,9 +25,9 @@ from backends.local_gpu.export.greedy_answers import (
     compare,
     likelihood,
 )
-from backends.local_gpu.export.merging import adapted_model
 from backends.local_gpu.models.adapters import WEIGHTS
 from backends.local_gpu.models.language_part import language_part
+from backends.local_gpu.models.merging import adapted_model
 from backends.local_gpu.models.model_folders import load_model
 
 THINKING: Final[Sequence[Mapping[str, bool]]] = (

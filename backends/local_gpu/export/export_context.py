@@ -14,8 +14,9 @@ from backends.local_gpu.export.greedy_answers import EXACT_TOLERANCE, TOLERANCE
 from backends.local_gpu.export.probes import Probe, probes_of
 from backends.local_gpu.jobs.run_dir import RunDir, read_request
 from backends.local_gpu.json_files import read_json
+from backends.local_gpu.models.base_folders import base_folder
 from backends.local_gpu.models.base_models import longest_context
-from backends.local_gpu.models.model_folders import base_folder, stored_dtypes
+from backends.local_gpu.models.model_folders import stored_dtypes
 from backends.local_gpu.tokens.chat_tokens import Chat, load_chat
 
 _SHARE: Final = 0.6

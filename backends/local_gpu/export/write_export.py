@@ -26,10 +26,10 @@ from backends.local_gpu.export.consumers import (
     prompt_note,
 )
 from backends.local_gpu.export.export_context import Export
-from backends.local_gpu.export.merging import require_unquantised, write_merged
 from backends.local_gpu.export.modelfile import Form, form_of, modelfile
 from backends.local_gpu.json_files import read_json
 from backends.local_gpu.models.base_models import verify_unchanged
+from backends.local_gpu.models.merging import require_unquantised, write_merged
 from backends.local_gpu.models.model_files import weights_digest
 from backends.local_gpu.models.model_folders import model_card
 

@@ -41,7 +41,8 @@ from backends.local_gpu.inference.prompts import PromptFile
 from backends.local_gpu.inference.questions import new_answer, refuse_far_too_long, rendered
 from backends.local_gpu.inference.trained_models import TrainedModel
 from backends.local_gpu.inference.wire import PROMPTS, Message, describe_error, line
-from backends.local_gpu.models.model_folders import base_folder, device
+from backends.local_gpu.models.base_folders import base_folder
+from backends.local_gpu.models.model_folders import device
 from backends.local_gpu.templates.answers import Answer
 
 Tell: TypeAlias = Callable[[Sequence[Message]], None]

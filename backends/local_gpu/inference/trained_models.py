@@ -1,19 +1,35 @@
 """Models that were trained or adopted on this machine, found by their IDs."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, cast
 
-from backends.contract.errors import BackendError, BaseModelMissing, ModelMissing
+from backends.atomic_files import write_atomic
+from backends.contract.errors import (
+    BackendError,
+    BaseModelMissing,
+    FieldProblem,
+    ModelMissing,
+)
+from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel
 from backends.local_gpu.jobs.run_dir import NAME, RunDir, model_id, read_request
-from backends.local_gpu.models.base_models import files_digest, resolve_base_model
+from backends.local_gpu.json_files import json_bytes
+from backends.local_gpu.models.base_models import (
+    TRAINED_IDENTITY,
+    files_digest,
+    merge_note,
+    resolve_base_model,
+)
 
 TRAINED: Final = "ft:"
 """Start of every trained model's ID."""
-TRAINED_IDENTITY: Final = "trained:"
-"""Start of the identity of a trained model that a spec names by its ID."""
+_ADAPTER: Final = "adapter_config.json"
+_DIGITS: Final = 12
+_SHAPE: Final = ("finetuning_type", "r", "lora_alpha", "use_rslora", "target_modules")
+"""Hyperparameters that decide the form and the scale of an adapter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +97,7 @@ def trained_model(state: Path, model_id: str, base_model: BaseModel) -> TrainedM
 
 
 def as_base_model(state: Path, trained: str) -> BaseModel:
-    """Return a trained model as the base model of a prompt: asked as it is, never trained.
+    """Return a trained model as a base model: to be asked as it is, or to start training from.
 
     Its identity is made of the contents of both folders, its own and that of its base model.
 
@@ -93,14 +109,16 @@ def as_base_model(state: Path, trained: str) -> BaseModel:
     except ModelMissing as error:
         raise BaseModelMissing(error.message, error.remedy) from None
     base = read_request(run).base_model
-    now = resolve_base_model(base.reference, base.revision, run.path, state)
+    # A trained model is written once.
+    unchanged = is_trained(base)
+    now = base if unchanged else resolve_base_model(base.reference, base.revision, run.path, state)
     if now.identity != base.identity:
         raise BaseModelMissing(
             f"{base.reference}, from which {trained} was trained, has changed",
             "Bring the base model back, or adopt or train the model again.",
         )
     whole = hashlib.sha256(f"{files_digest(run.model, state)} on {base.identity}\n".encode())
-    adapter = run.model / "adapter_config.json"
+    adapter = run.model / _ADAPTER
     if adapter.is_file():
         whole.update(adapter.read_bytes())
     identity = f"{TRAINED_IDENTITY}{whole.hexdigest()}"
@@ -119,3 +137,70 @@ def behind(state: Path, base_model: BaseModel) -> tuple[BaseModel, str | None]:
         return base_model, None
     request = read_request(run)
     return request.base_model, model_id(run, request.base_model, request.name)
+
+
+def start_merge(state: Path, base_model: BaseModel) -> BaseModel:
+    """Return a base model as a training from it opens it; of an adapter, the merged model.
+
+    Its folder need not exist: the first process that opens it merges.
+    """
+    if not is_trained(base_model):
+        return base_model
+    folder = Path(base_model.reference)
+    if not (folder / _ADAPTER).is_file():
+        return base_model  # a whole model
+    run = RunDir(path=folder.parent)
+    digits = base_model.identity.removeprefix(TRAINED_IDENTITY)[:_DIGITS]
+    base = Path(read_request(run).base_model.reference).name
+    merged = state.absolute() / "merged" / f"{base}-{digits}"
+    if not merge_note(merged).exists():
+        write_atomic(merge_note(merged), json_bytes({"run": run.name}))
+    return replace(base_model, reference=str(merged))
+
+
+def is_trained(base_model: BaseModel) -> bool:
+    """Return True if a base model is a trained model, named by its ID."""
+    return base_model.identity.startswith(TRAINED_IDENTITY)
+
+
+def is_start(state: Path, base_model: BaseModel) -> bool:
+    """Return True if models may have been trained from a trained model."""
+    if not is_trained(base_model):
+        return False
+    digits = base_model.identity.removeprefix(TRAINED_IDENTITY)[:_DIGITS]
+    whole = not (Path(base_model.reference) / _ADAPTER).is_file()
+    return whole or any((state / "merged").glob(f"*-{digits}.json"))
+
+
+def continued_adapter(
+    state: Path, base_model: BaseModel, settings: Mapping[str, Json]
+) -> tuple[Path | None, list[FieldProblem]]:
+    """Return the folder of the adapter that a training continues, and the settings that differ.
+
+    Args:
+        state: Folder of the runs.
+        base_model: With the ID of the model whose adapter is trained on.
+        settings: Complete hyperparameters of the training.
+
+    Raises:
+        BackendError: The model has no adapter, or is not here.
+    """
+    if base_model.adapter is None:
+        return None, []
+    run = run_of_model(state, base_model.adapter)
+    if not (run.model / _ADAPTER).is_file():
+        raise BackendError(
+            f"{base_model.adapter} was trained as a whole and has no adapter to continue",
+            "Remove `adapter: continue`.",
+        )
+    earlier = read_request(run).hyperparameters
+    problems = [
+        FieldProblem(
+            field=key,
+            message=f"is {settings.get(key)}, and the adapter to continue has {earlier.get(key)}",
+            remedy=f"Write `{key}: {earlier.get(key)}`, or `adapter: merge` under `base_model`.",
+        )
+        for key in _SHAPE
+        if settings.get(key) != earlier.get(key)
+    ]
+    return run.model, problems

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from backends.contract.errors import BackendError
-from backends.contract.jobs import BaseModel
+from backends.contract.jobs import BaseModel, TrainRequest
 from backends.local_gpu.models.language_part import beside_language, decoder_name, language_part
 
 WEIGHTS: Final = "adapter_model.safetensors"
@@ -70,6 +70,46 @@ def share_inputs(model: torch.nn.Module) -> None:
     for module in model.modules():
         if hasattr(module, "cast_input_dtype_enabled"):
             module.cast_input_dtype_enabled = False
+
+
+def start_adapter(model: PreTrainedModel, request: TrainRequest, base: Path) -> peft.PeftModel:
+    """Put the adapter on a model from which training starts: a new one, or one to train on.
+
+    Raises:
+        BackendError: The model has no layers for it, or the earlier adapter has another form.
+    """
+    settings, earlier = request.hyperparameters, request.base_model.adapter
+    if earlier is None:
+        return add_adapter(model, settings)
+    return continue_adapter(model, settings, Path(earlier), base)
+
+
+def continue_adapter(
+    model: PreTrainedModel, settings: Mapping[str, Any], folder: Path, base: Path
+) -> peft.PeftModel:
+    """Put a trained adapter on a model, to be trained on.
+
+    Args:
+        model: The base model; its own weights are frozen.
+        settings: Complete hyperparameters, of the same form as those of the adapter.
+        folder: Folder of the adapter.
+        base: Folder of the base model.
+
+    Raises:
+        BackendError: The adapter has other layers than the settings name.
+    """
+    _, stored = read_adapter(folder, base, model)
+    adapted = add_adapter(model, settings)
+    own = peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    differing = sorted(own.keys() ^ stored.keys())
+    if differing or any(own[key].shape != value.shape for key, value in stored.items()):
+        raise BackendError(
+            f"the adapter in {folder} has another form than these hyperparameters give"
+            + (f": {differing[0]}" if differing else ""),
+            "Write `adapter: merge` under `base_model`, and a new adapter learns.",
+        )
+    peft.set_peft_model_state_dict(adapted, stored)
+    return adapted
 
 
 def _require_own_weights(model: PreTrainedModel, wanted: str | Sequence[str]) -> None:

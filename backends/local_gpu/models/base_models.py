@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Final
 
 from backends.atomic_files import append_line
-from backends.contract.errors import BaseModelMissing
+from backends.contract.errors import BaseModelMissing, BaseModelUnknown
 from backends.contract.jobs import BaseModel
 from backends.local_gpu.json_files import read_json, read_lines
 
+TRAINED_IDENTITY: Final = "trained:"
+"""Start of the identity of a trained model that a spec names by its ID."""
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_BRANCH: Final = re.compile(r"[\w.-][\w./-]*")
 _HUB_ID: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _FILES: Final = (
     "config.json",
@@ -47,7 +50,7 @@ def resolve_base_model(
     Raises:
         BaseModelMissing: It is not on this machine, not a model, or its commit is not known.
     """
-    if base_model.startswith(("./", "../", "/")):
+    if _is_folder(base_model):
         path = (folder / base_model).resolve()
         return BaseModel(reference=str(path), revision=None, identity=_digest(path, state))
     if not _HUB_ID.fullmatch(base_model):
@@ -55,8 +58,32 @@ def resolve_base_model(
             f"{base_model!r} is neither a hub ID nor a folder",
             "Write ORGANISATION/NAME, or a folder that starts with ./ or ../.",
         )
-    commit = _commit(base_model, revision)
-    return BaseModel(reference=base_model, revision=commit, identity=f"hub:{base_model}@{commit}")
+    return hub_model(base_model, _commit(base_model, revision))
+
+
+def hub_model(hub_id: str, commit: str, download_bytes: int | None = None) -> BaseModel:
+    """Return a model of the hub at a commit.
+
+    Args:
+        hub_id: ORGANISATION/NAME.
+        commit: Its 40 digits.
+        download_bytes: Bytes that are not on this machine, if they were counted.
+    """
+    return BaseModel(
+        reference=hub_id,
+        revision=commit,
+        identity=f"hub:{hub_id}@{commit}",
+        download_bytes=download_bytes,
+    )
+
+
+def is_hub_id(base_model: str) -> bool:
+    """Return True if a `base_model` names a model of the hub."""
+    return not _is_folder(base_model) and _HUB_ID.fullmatch(base_model) is not None
+
+
+def _is_folder(base_model: str) -> bool:
+    return base_model.startswith(("./", "../", "/"))
 
 
 def verify_unchanged(base_model: BaseModel, state: Path) -> None:
@@ -65,6 +92,8 @@ def verify_unchanged(base_model: BaseModel, state: Path) -> None:
     Raises:
         BaseModelMissing: The folder is gone, or its contents have changed.
     """
+    if base_model.identity.startswith(TRAINED_IDENTITY):
+        return  # a trained model is written once
     if (
         base_model.revision is None
         and _digest(model_folder(base_model), state) != base_model.identity
@@ -95,9 +124,13 @@ def require_obtainable(base_model: BaseModel) -> None:
     Raises:
         BaseModelMissing: The model is not here, and this machine is set to stay offline.
     """
-    offline = os.environ.get("HF_HUB_OFFLINE", "0").lower() in {"1", "on", "yes", "true"}
-    if local_folder(base_model) is None and (offline or base_model.revision is None):
+    if local_folder(base_model) is None and (is_offline() or base_model.revision is None):
         raise not_here(base_model)
+
+
+def is_offline() -> bool:
+    """Return True if this machine is set to stay away from the hub."""
+    return os.environ.get("HF_HUB_OFFLINE", "0").lower() in {"1", "on", "yes", "true"}
 
 
 def not_here(base_model: BaseModel) -> BaseModelMissing:
@@ -138,10 +171,15 @@ def model_folder(base_model: BaseModel) -> Path:
     """Return the folder of a model, whether it exists or not."""
     if base_model.revision is None:
         return Path(base_model.reference)
-    return _hub_folder(base_model.reference) / "snapshots" / base_model.revision
+    return hub_folder(base_model.reference) / "snapshots" / base_model.revision
 
 
-def _hub_folder(hub_id: str) -> Path:
+def merge_note(merged: Path) -> Path:
+    """Return the file that names the run of which a folder is to be the merged model."""
+    return merged.with_name(f"{merged.name}.json")
+
+
+def hub_folder(hub_id: str) -> Path:
     """Return the folder in which the hub's client stores a model, without importing the client."""
     home = os.environ.get("HF_HOME") or os.path.join(  # noqa: PTH118 - may contain `~` and variables
         os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface"
@@ -151,21 +189,35 @@ def _hub_folder(hub_id: str) -> Path:
     return root / ("models--" + hub_id.replace("/", "--"))
 
 
-def _commit(hub_id: str, revision: str | None) -> str:
+def commit_here(hub_id: str, revision: str | None) -> str | None:
+    """Return the commit that a revision of a hub model stands for, as far as this machine knows."""
     if revision is not None and _COMMIT.fullmatch(revision):
         return revision
+    file = reference_file(hub_id, revision)
+    try:
+        commit = file.read_text().strip() if file is not None else ""
+    except OSError:
+        return None
+    return commit if _COMMIT.fullmatch(commit) else None
+
+
+def reference_file(hub_id: str, revision: str | None) -> Path | None:
+    """Return the file of the cache that holds the commit of a branch or tag."""
     name = revision or "main"
     # A branch may contain slashes, but must not lead out of the folder of references.
-    references = _hub_folder(hub_id) / "refs"
-    try:
-        commit = (references / name).read_text().strip() if ".." not in name else ""
-    except OSError:
-        commit = ""
-    if _COMMIT.fullmatch(commit):
+    if ".." in name or not _BRANCH.fullmatch(name):
+        return None
+    return hub_folder(hub_id) / "refs" / name
+
+
+def _commit(hub_id: str, revision: str | None) -> str:
+    commit = commit_here(hub_id, revision)
+    if commit is not None:
         return commit
     flag = f" --revision {revision}" if revision else ""
-    raise BaseModelMissing(
-        f"{hub_id} ({name}) is not on this machine, so its exact commit is not known",
+    kind = BaseModelMissing if is_offline() else BaseModelUnknown
+    raise kind(
+        f"{hub_id} ({revision or 'main'}) is not on this machine, so its exact commit is not known",
         f"hf download {hub_id}{flag}\nOr pin it: write the commit's 40 digits as `revision`.",
     )
 

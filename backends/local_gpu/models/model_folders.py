@@ -24,10 +24,9 @@ from transformers import (
 
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
-from backends.contract.jobs import BaseModel, TrainRequest
+from backends.contract.jobs import TrainRequest
 from backends.local_gpu.jobs.devices import DEVICE
 from backends.local_gpu.json_files import json_bytes
-from backends.local_gpu.models.base_models import local_folder, not_here, require_obtainable
 from backends.local_gpu.models.language_part import language_part
 from backends.local_gpu.models.model_files import copy_tokenizer
 from backends.local_gpu.models.quantized import measure_as_trained, opening
@@ -67,26 +66,6 @@ def precision(wanted: str, where: torch.device) -> torch.dtype:
         has_it = where.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if has_it else torch.float32
     return _PRECISIONS[wanted]
-
-
-def base_folder(base_model: BaseModel) -> Path:
-    """Return the folder of a base model, downloading a hub model unless offline.
-
-    Raises:
-        BaseModelMissing: The model is not on this machine and cannot be downloaded.
-    """
-    folder = local_folder(base_model)
-    if folder is not None:
-        return folder
-    require_obtainable(base_model)
-    wanted = ["*.json", "*.jinja", "tokenizer.model", _WEIGHTS, "LICENSE*"]
-    try:
-        found = transformers.utils.hub.snapshot_download(
-            base_model.reference, revision=base_model.revision, allow_patterns=wanted
-        )
-    except Exception as error:  # any transport's error; the cause is kept
-        raise not_here(base_model) from error
-    return Path(found)
 
 
 def load_model(

@@ -56,6 +56,8 @@ class LocalInspector:
     """A shipped template that replaces the model's own."""
     thinking: bool = False
     """True if the model is trained to think before it answers."""
+    shape: BaseModel | None = None
+    """Model whose settings count, where those of the base model are not in its folder."""
     max_length: int | None = None
     """Of plain texts: most tokens that are read at once. None reads conversations."""
     answers: bool = False
@@ -160,7 +162,7 @@ class LocalInspector:
 
     @cached_property
     def _context(self) -> int | None:
-        return longest_context(self.base_model)
+        return longest_context(self.shape or self.base_model)
 
     @property
     def _reader(self) -> "ExampleTokenizer[Any]":

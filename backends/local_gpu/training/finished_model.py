@@ -20,8 +20,9 @@ from backends.contract.jobs import TrainRequest
 from backends.local_gpu.jobs.run_dir import RunDir
 from backends.local_gpu.json_files import json_bytes
 from backends.local_gpu.models.adapters import save_adapter
+from backends.local_gpu.models.base_folders import base_folder
 from backends.local_gpu.models.model_files import weights_digest
-from backends.local_gpu.models.model_folders import base_folder, model_card, save_model
+from backends.local_gpu.models.model_folders import model_card, save_model
 from backends.local_gpu.training.speed.peaks import peak_flops
 from backends.local_gpu.training.trainer import LabelledTrainer
 

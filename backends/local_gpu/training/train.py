@@ -33,10 +33,10 @@ from backends.local_gpu.jobs.run_dir import RunDir, read_request, write_end
 from backends.local_gpu.jobs.speeds import remember
 from backends.local_gpu.jobs.worker_record import HEARTBEAT_S, read_worker, write_worker
 from backends.local_gpu.json_files import read_json
-from backends.local_gpu.models.adapters import add_adapter, share_inputs
+from backends.local_gpu.models.adapters import share_inputs, start_adapter
+from backends.local_gpu.models.base_folders import base_folder
 from backends.local_gpu.models.base_models import verify_unchanged
 from backends.local_gpu.models.model_folders import (
-    base_folder,
     complete_folder,
     device,
     load_model,
@@ -160,7 +160,7 @@ def train(run: RunDir, stop: Stop) -> bool:
     if METHODS[request.method].is_of_preferences:
         switch_dropout_off(model)
     set_seed(request.seed)
-    trained = add_adapter(model, settings) if adapter else model
+    trained = start_adapter(model, request, base) if adapter else model
     if dtype != torch.float32:
         share_inputs(trained)
     before = sums(trained)

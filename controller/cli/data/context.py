@@ -1,7 +1,7 @@
 """The dataset that a data command is about, and the places in sources that people name."""
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -14,6 +14,7 @@ from controller.data.suggestions import join_names
 from controller.errors import FtctlError, InvalidInput
 from controller.lockfile.model import Entry
 from controller.lockfile.store import read_lockfile
+from controller.plan.starting.parents import find_parents
 from controller.project.project import Project, known_blobs
 from controller.resolve.inputs import BuiltData, Readings, build_newest
 from controller.resolve.validate import check_spec
@@ -68,7 +69,10 @@ def open_spec(project: Project, loaded: LoadedSpec) -> DatasetContext:
     problems = list(check_spec(loaded, opened, readings.answers))
     if problems:
         raise InvalidInput(problems)
-    entry = read_lockfile(project.root, project.state).finetunes.get(loaded.name, Entry())
+    lockfile = read_lockfile(project.root, project.state)
+    parents, _ = find_parents({loaded.name: loaded}, lockfile)
+    readings = replace(readings, parents=parents)
+    entry = lockfile.finetunes.get(loaded.name, Entry())
     backend = opened(loaded.spec.place)
     built = build_newest(loaded, entry, backend, readings)
     return DatasetContext(project=project, loaded=loaded, entry=entry, backend=backend, built=built)

@@ -5,7 +5,7 @@ a new kind of action is one file here, and no other module lists the kinds.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
@@ -14,7 +14,7 @@ from backends.contract.deployments import Hosting
 from backends.contract.inspector import Json
 from backends.contract.jobs import Estimate
 from controller.errors import ExitCode
-from controller.render.text import dollars
+from controller.render.text import dollars, file_size
 
 FREE = (0.0, 0.0)
 """Cost in US dollars of a job on one's own hardware."""
@@ -157,3 +157,9 @@ class BaseAction(ActionDefaults, ABC):
     def remarks(self) -> Iterable[str]:
         """Return lines below the rows."""
         return ()
+
+
+def download_rows(download_bytes: int | None) -> Iterator[Row]:
+    """Yield the line about a base model that this machine has to download first."""
+    if download_bytes:
+        yield "base model", f"will be downloaded, {file_size(download_bytes)}"

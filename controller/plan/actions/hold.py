@@ -67,10 +67,20 @@ class HeldAction(BaseAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deferred(HeldAction):
-    """Decide where the data can be read."""
+    """Decide where the data can be read, or when another fine-tune is in production."""
 
-    style = ActionStyle("?", "is known at apply", "known at apply", 140)
-    exit_code = ExitCode.ERROR
+    parent: str = ""
+    """Fine-tune that this one waits for; empty if it waits for none."""
+
+    @property
+    def style(self) -> ActionStyle:
+        """Words for people."""
+        return _WAITING if self.parent else _KNOWN_AT_APPLY
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Exit code of a run that meets it. Waiting for another fine-tune is no error."""
+        return ExitCode.DONE if self.parent else ExitCode.ERROR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,5 +123,7 @@ class Blocked(HeldAction):
             yield self.remedy
 
 
+_KNOWN_AT_APPLY = ActionStyle("?", "is known at apply", "known at apply", 140)
+_WAITING = ActionStyle("?", "waits for another fine-tune", "waiting for another fine-tune", 145)
 _SUSPENDED = ActionStyle("!", "is suspended", "suspended", 150)
 _BLOCKED = ActionStyle("!", "is blocked", "blocked", 160)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from backends.contract.inspector import Json
 from controller.lockfile.model import DataFacts
-from controller.plan.actions.base import ActionStyle, BaseAction, Row
+from controller.plan.actions.base import ActionStyle, BaseAction, Row, download_rows
 from controller.plan.actions.groups import CancellingAction
 from controller.plan.actions.train import change_text, shutdown_text
 from controller.plan.desired import Shutdown
@@ -44,6 +44,8 @@ class Prompt(CancellingAction):
     """End of the model in production, for a move."""
     shutdown: Shutdown | None = None
     warnings: tuple[str, ...] = ()
+    download_bytes: int | None = None
+    """Bytes of the base model that are not on this machine yet."""
     own_job = None
 
     @property
@@ -83,6 +85,7 @@ class Prompt(CancellingAction):
             "days_left": self.shutdown.days_left if self.shutdown else None,
             "shutdown_source": self.shutdown.source if self.shutdown else None,
             "warnings": self.warnings,
+            "download_bytes": self.download_bytes,
         }
 
     def rows(self) -> Iterator[Row]:
@@ -92,6 +95,7 @@ class Prompt(CancellingAction):
         for change in self.changes:
             if not is_of_home(self.move, change.field):
                 yield change.field, change_text(change)
+        yield from download_rows(self.download_bytes)
         if self.system is not None and "prompt.system" not in {one.field for one in self.changes}:
             yield "system", one_line(self.system, _WIDTH)
         held_out = f"{self.data.held_out.examples:,}" if self.data.held_out.examples else "none"

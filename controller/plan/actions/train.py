@@ -8,10 +8,10 @@ from backends.contract.deployments import Hosting
 from backends.contract.inspector import Json
 from backends.contract.jobs import Estimate, Memory
 from controller.lockfile.model import DataFacts
-from controller.plan.actions.base import ActionStyle, BaseAction, Row
+from controller.plan.actions.base import ActionStyle, BaseAction, Row, download_rows
 from controller.plan.actions.groups import CancellingAction
-from controller.plan.desired import DataChange, Shutdown
-from controller.plan.fingerprint import InputChange
+from controller.plan.desired import DataChange, ParentBuild, Shutdown
+from controller.plan.fingerprint import InputChange, short_id
 from controller.plan.hosting import hosting_origin, per_hour
 from controller.plan.moving.move import Move
 from controller.plan.moving.rows import (
@@ -52,6 +52,10 @@ class Train(CancellingAction):
     shutdown: Shutdown | None = None
     warnings: tuple[str, ...] = ()
     hosting: Hosting | None = None
+    download_bytes: int | None = None
+    """Bytes of the base model that are not on this machine yet."""
+    parent: ParentBuild | None = None
+    """Build of another fine-tune that training starts from."""
     retrain: bool
     covers_adoption = True
 
@@ -106,6 +110,8 @@ class Train(CancellingAction):
             "days_left": self.shutdown.days_left if self.shutdown else None,
             "shutdown_source": self.shutdown.source if self.shutdown else None,
             "warnings": self.warnings,
+            "download_bytes": self.download_bytes,
+            "parent": None if self.parent is None else asdict(self.parent),
         }
         if self.memory is not None:
             value["memory"] = asdict(self.memory)
@@ -127,6 +133,10 @@ class Train(CancellingAction):
                 continue
             data = self.data_change if change.field == "data" else None
             yield change.field, f"{change_text(change, data)}  # forces training"
+        if self.parent is not None:
+            parent, how = self.parent, _ADAPTERS[self.parent.adapter]
+            yield "parent", f"{parent.finetune}, build {short_id(parent.build)}, {how}"
+        yield from download_rows(self.download_bytes)
         train, held_out = self.data.train.examples, self.data.held_out.examples
         yield "examples", f"{train:,}, {held_out:,} held out"
         yield from self.cancel_rows()
@@ -155,6 +165,7 @@ class Train(CancellingAction):
             yield f"! {warning}"
 
 
+_ADAPTERS = {"merge": "merged", "continue": "continued"}
 _TRAIN = ActionStyle("+", "will be trained", "to train", 10, done="submitted")
 _RETRAIN = ActionStyle("±", "will be retrained", "to retrain", 20, done="submitted")
 

@@ -79,8 +79,15 @@ def left_build(spec: Spec, fingerprint: str, entry: Entry) -> Build | None:
     if production is None or fingerprint == production.fingerprint or spec.lifecycle.pin:
         return None
     is_its_own_base = production.base_model == production.model_id
-    has_other_base = production.base_model != spec.base_model and not is_its_own_base
+    has_other_base = not (_has_same_base(spec, production) or is_its_own_base)
     return production if production.backend != spec.place or has_other_base else None
+
+
+def _has_same_base(spec: Spec, production: Build) -> bool:
+    if spec.parent is not None and production.parent is not None:
+        # The next build of the same fine-tune is no other base model.
+        return spec.parent.finetune == production.parent.finetune
+    return production.base_model == spec.base_name
 
 
 def implied_gate(spec: Spec, fingerprint: str, entry: Entry, examples: int) -> list[str] | None:

@@ -34,7 +34,7 @@ def prompt(state: State) -> Prompt | None:
         name=state.name,
         reason=f"{changed} changed" if changed else "no build is recorded",
         fingerprint=state.target,
-        base_model=spec.base_model,
+        base_model=spec.base_name,
         system=spec.prompt.system,
         few_shot=spec.prompt.few_shot,
         changes=differing,
@@ -44,6 +44,7 @@ def prompt(state: State) -> Prompt | None:
         production_end=state.overview.observed.shutdowns.get(state.name),
         shutdown=state.overview.observed.base_shutdowns.get(state.name, desired.shutdown),
         warnings=(*desired.warnings, *state.gate_warnings()),
+        download_bytes=desired.base_model.download_bytes,
         cancels=state.cancels,
         replaces=state.entry.production,
     )

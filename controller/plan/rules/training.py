@@ -1,7 +1,10 @@
 """Rules for inputs without a recorded build: a job is found, refused or submitted. Pure."""
 
+from collections.abc import Iterable
+
 from backends.contract.jobs import JobState
 from controller.plan.actions import Adopt, Blocked, BlockReason, Train
+from controller.plan.desired import ParentBuild
 from controller.plan.fingerprint import diff_inputs
 from controller.plan.job_steps import joinable, next_attempt
 from controller.plan.moving.rows import cannot_judge, changed_fields
@@ -117,7 +120,7 @@ def train(state: State) -> Train | None:
         reason = "no build is recorded"
     elif differing:
         fields = changed_fields(desired.move, [change.field for change in differing])
-        reason = f"{', '.join(fields)} changed"
+        reason = f"{', '.join(_named(fields, desired.parent))} changed"
     else:
         reason = "another attempt was asked for"
     if attempt > 1:
@@ -135,6 +138,8 @@ def train(state: State) -> Train | None:
         production_end=state.overview.observed.shutdowns.get(state.name),
         shutdown=state.overview.observed.base_shutdowns.get(state.name, desired.shutdown),
         warnings=(*desired.warnings, *state.gate_warnings()),
+        download_bytes=desired.base_model.download_bytes,
+        parent=desired.parent,
         estimate=desired.estimate,
         hosting=state.overview.observed.hosting.get(desired.spec.place),
         memory=desired.memory,
@@ -142,6 +147,14 @@ def train(state: State) -> Train | None:
         cancels=state.cancels,
         replaces=state.entry.production,
     )
+
+
+def _named(fields: Iterable[str], parent: ParentBuild | None) -> Iterable[str]:
+    """Return what differs in words; of a model that another fine-tune made, whose it is."""
+    if parent is None:
+        return fields
+    own = f"the build of {parent.finetune} in production"
+    return dict.fromkeys(own if one in {"adapter", "base_model"} else one for one in fields)
 
 
 def _attempt(state: State) -> int:

@@ -100,6 +100,12 @@ def missing_base_folder(shell):
     shell.declare(backend="local-gpu", base="../models/none")
 
 
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    """Keep to this machine: without network, a plan would only say that it does not know."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
 def missing_base_hub(shell):
     shell.declare(backend="local-gpu", base="Qwen/Qwen3-0.6B")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import Capabilities
+from backends.contract.capabilities import Capabilities
 from backends.testing.words import WordInspector
 from controller.evaluate.rescoring import with_scoring
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import Capabilities, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.capabilities import Capabilities
 from backends.contract.completions import Completed, Completion, Prompt, Sampling
 from backends.contract.errors import (
     BackendError,

@@ -121,7 +121,7 @@ def test_an_adapter_and_a_merged_model_answer_as_they_were_trained(family, bases
 
 
 def test_merging_file_by_file_and_as_a_whole_give_the_same(bases, trained, tmp_path):
-    merging = import_module("backends.local_gpu.export.merging")
+    merging = import_module("backends.local_gpu.models.merging")
     torch = import_module("torch")
     base = bases("Llama")
     run = trained(base, use_rslora=True, r=4)
@@ -209,7 +209,7 @@ def test_an_adapter_that_does_nothing_is_refused(trained, export):
 
 
 def test_a_quantised_base_is_refused(changed_base):
-    merging = import_module("backends.local_gpu.export.merging")
+    merging = import_module("backends.local_gpu.models.merging")
     base = changed_base()
     config = json.loads((base / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "gptq"}

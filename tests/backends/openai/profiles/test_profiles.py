@@ -189,3 +189,9 @@ def test_capabilities_are_those_of_the_kind(tmp_path):
         can = OpenAIBackend(tmp_path, Endpoint(name="x", kind=kind), environment={}).capabilities()
         assert can.methods == profile.methods
         assert can.tracking == ({"wandb"} if profile.tracking else set())
+
+
+@pytest.mark.parametrize("kind", sorted(PROFILES))
+def test_only_openai_is_known_to_train_from_trained_models(tmp_path, kind):
+    can = OpenAIBackend(tmp_path, Endpoint(name="x", kind=kind), environment={}).capabilities()
+    assert can.starts_from == ({"model"} if kind == "openai" else set())

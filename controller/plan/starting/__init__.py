@@ -1,0 +1,1 @@
+"""Starting from the model of another fine-tune. Pure."""
