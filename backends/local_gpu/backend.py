@@ -51,6 +51,7 @@ from backends.local_gpu.jobs import jobs, speeds
 from backends.local_gpu.jobs.child_process import require_packages, require_quantization
 from backends.local_gpu.jobs.curves import curve_of
 from backends.local_gpu.jobs.devices import visible_devices
+from backends.local_gpu.jobs.job_events import event_of
 from backends.local_gpu.jobs.launchers import LAUNCHERS
 from backends.local_gpu.jobs.run_dir import NAME, RunDir, run_of, runs_by_name, runs_of
 from backends.local_gpu.jobs.run_dir import create as create_run
@@ -259,7 +260,7 @@ class LocalGpuBackend:
         if run is None:
             return
         for line in read_lines(run.progress):
-            yield _event(line)
+            yield event_of(line)
         job = self._read(run)
         if job.state in {JobState.FAILED, JobState.INTERRUPTED} and run.log.exists():
             for text in self._launcher.logs(run):
@@ -377,25 +378,3 @@ def _require_fitting(base_model: BaseModel, settings: Mapping[str, Json]) -> Non
         problems += [] if layers is None else problems_of(layers, settings)
     if problems:
         raise HyperparametersInvalid(problems)
-
-
-def _event(line: Mapping[str, Json]) -> Event:
-    time_s = float(str(line.get("time_s", 0.0)))
-    data = {key: value for key, value in line.items() if key not in {"time_s", "message"}}
-    if "message" in line:
-        return Event(time_s=time_s, message=str(line["message"]), data=data)
-    parts = [f"step {line.get('step')}/{line.get('total_steps')}"]
-    parts += [
-        f"{name} {float(str(line[key])):.4g}"
-        for key, name in (
-            ("loss", "loss"),
-            ("reward_accuracy", "reward accuracy"),
-            ("reward_margin", "margin"),
-            ("held_out_loss", "held-out loss"),
-            ("held_out_reward_accuracy", "reward accuracy"),
-            ("held_out_reward_margin", "margin"),
-            ("tokens_per_s", "tokens/s"),
-        )
-        if line.get(key) is not None
-    ]
-    return Event(time_s=time_s, message=" · ".join(parts), data=data)
