@@ -194,20 +194,20 @@ HELD = [
 
 
 def test_data_that_the_new_home_does_not_read_is_refused_at_once(fleet):
-    dpo = SPEC.replace("data:", "method: dpo\ndata:")
+    graded = SPEC.replace("data:", "method: reinforcement\ndata:")
     nothing = SPEC.replace("  metrics: [accuracy]\n", "  max_tokens: 9\n")
-    shell = fleet(rows=chats(40, HELD), faq=SPEC, dpo=dpo)
+    shell = fleet(rows=chats(40, HELD), faq=SPEC, graded=graded)
     shell.write("finetunes/data/plain.jsonl", chats(40))
     more = nothing.replace("faq.jsonl", "plain.jsonl")
     shell.write("finetunes/other.yaml", more)
-    code, text = shell("move", "faq", "dpo", *LOCAL)
+    code, text = shell("move", "faq", "graded", *LOCAL)
     assert code == 1
     assert "finetunes/data/faq.jsonl:42: a message contains an image" in text
     assert "finetunes/data/faq.jsonl:43: the base model's chat template does not show calls" in text
-    assert "finetunes/dpo.yaml:5: method: the local-gpu backend does not do dpo" in text
-    assert "Move it to an endpoint that trains dpo" in text
+    assert "finetunes/graded.yaml:5: method: the local-gpu backend does not do reinforcement" in text
+    assert "Move it to an endpoint that trains reinforcement" in text
     assert "3 problems in 2 files. Nothing was done." in text
-    assert (spec_of(shell), spec_of(shell, "dpo")) == (SPEC, dpo)
+    assert (spec_of(shell), spec_of(shell, "graded")) == (SPEC, graded)
 
 
 def test_a_move_that_nothing_judges_is_refused(fleet):
