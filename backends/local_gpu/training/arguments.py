@@ -41,6 +41,7 @@ def training_arguments(
         **({"optim": "adamw_bnb_8bit"} if settings.get("optim") == "adamw_8bit" else {}),
         disable_tqdm=True,
         log_level="warning",
+        max_steps=settings.get("max_steps") or -1,
         remove_unused_columns=False,
         # Absent where batches have a number of tokens: the trainer makes its batches itself.
         per_device_train_batch_size=settings.get("per_device_train_batch_size", 1),

@@ -70,6 +70,7 @@ from backends.local_gpu.training.packing.fill import budget_of
 from backends.local_gpu.training.packing.self_check import attention_of, start_packing
 from backends.local_gpu.training.reporter import Reporter
 from backends.local_gpu.training.speed.work import work_of
+from backends.local_gpu.training.stopping import early_stopping_of, require_held_out
 from backends.local_gpu.training.token_files import kept_tokens
 from backends.local_gpu.training.tokenized_dataset import Tokens, encode_file
 from backends.local_gpu.training.trainer import LabelledTrainer
@@ -180,6 +181,7 @@ def train(run: RunDir, stop: Stop) -> bool:
     _set_up(run, request, model, base, trainer)
     if not adapter:
         trainer.reserve = whole_size(trained, base, settings["recipe"])
+    _measure_as_asked(trainer, settings, resumed)
     require_room(run.path, trainer.reserve)
     reporter = Reporter(trainer, run.progress, _limit_s(request))
     trainer.add_callback(reporter)
@@ -188,8 +190,8 @@ def train(run: RunDir, stop: Stop) -> bool:
     trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
     stop.reporter = None
     if reporter.used_up and not reporter.stopping:
-        raise _used_up(request, trainer, run)
-    if trainer.state.global_step < trainer.state.max_steps:
+        raise _used_up(request, trainer, reporter.spent_s, run)
+    if trainer.state.global_step < trainer.state.max_steps and not reporter.stopped_early:
         note(
             run,
             "stopped"
@@ -197,9 +199,11 @@ def train(run: RunDir, stop: Stop) -> bool:
             else "stopped; continues from its checkpoint when submitted",
         )
         return False
+    if trainer.early_stopping is not None:
+        note(run, trainer.early_stopping.end(trainer.state.global_step))
     check_learned(before, sums(trained))
     check_adapter(trained, settings["recipe"])
-    flops = work_of(model, job.train.rows) * settings["num_train_epochs"]
+    flops = work_of(model, job.train.rows) * trainer.passes
     facts = facts_of(trainer, where, dtype) | speed_of(trainer, where, dtype, flops)
     facts["attention"] = attention_of(model)
     note(run, speed_words(facts))
@@ -233,6 +237,7 @@ def _job(run: RunDir, request: TrainRequest, model: PreTrainedModel) -> tuple[Ch
 
     train_set = encoded(run.train, run.origins)
     held_out = encoded(run.held_out, None)
+    require_held_out(settings, len(held_out))
     if len(train_set) == 0:
         raise BackendError("there is nothing to train on: the training set is empty")
     return chat, Job(
@@ -298,14 +303,31 @@ def _objective(
     return objective
 
 
+def _measure_as_asked(
+    trainer: LabelledTrainer,
+    settings: Mapping[str, Any],
+    resumed: tuple[Path, TrainingState] | None,
+) -> None:
+    """Set when a training measures held-out examples, and whether these end it."""
+    trainer.eval_steps = settings.get("eval_steps")
+    rule = early_stopping_of(settings, trainer.model, trainer.history)
+    if rule is None:
+        return
+    trainer.stop_early(rule)
+    if resumed is not None:
+        rule.load(resumed[0])
+
+
 def _limit_s(request: TrainRequest) -> float | None:
     return None if request.max_gpu_hours is None else request.max_gpu_hours * 3600
 
 
-def _used_up(request: TrainRequest, trainer: LabelledTrainer, run: RunDir) -> BackendError:
+def _used_up(
+    request: TrainRequest, trainer: LabelledTrainer, spent_s: float, run: RunDir
+) -> BackendError:
     shutil.rmtree(run.checkpoints, ignore_errors=True)
     state = trainer.state
-    needed = trainer.history.seconds / 3600 * state.max_steps / state.global_step
+    needed = spent_s / 3600 * state.max_steps / state.global_step
     return BackendError(
         f"stopped at step {state.global_step} of {state.max_steps}: "
         f"budget.max_gpu_hours of {request.max_gpu_hours:g} is used up",

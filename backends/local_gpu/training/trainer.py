@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
@@ -47,6 +47,7 @@ from backends.local_gpu.training.packing.documents import sent
 from backends.local_gpu.training.packing.fill import Budget
 from backends.local_gpu.training.speed.prefetch import Prefetch
 from backends.local_gpu.training.speed.readings import Readings
+from backends.local_gpu.training.stopping import EarlyStopping
 
 CHECKPOINT_SECONDS: Final = "FTCTL_CHECKPOINT_SECONDS"
 """Environment variable: seconds between checkpoints within an epoch."""
@@ -81,6 +82,14 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
             budget=budget,
         )
         self.budget = budget
+        self.epochs = math.ceil(args.num_train_epochs)
+        """Passes over the training set, if nothing ends the training before."""
+        if args.max_steps > 0:
+            # transformers would train for more epochs.
+            args.max_steps = min(args.max_steps, self.steps_per_epoch * self.epochs)
+        self.early_stopping: EarlyStopping | None = None
+        self.eval_steps: int | None = None
+        """Optimiser steps between measurements; None to measure after every epoch."""
         self.observed: torch.Tensor | None = None
         """Sums of what the batches since `take_observed` observed."""
         # The loss always divides by the items of the whole optimiser step.
@@ -128,6 +137,34 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
             **arguments,
         )
         return self.optimizer
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of a pass over the training set; the last may have fewer examples."""
+        return math.ceil(len(self.batches) / self.args.gradient_accumulation_steps)
+
+    @property
+    def amounts(self) -> tuple[int, int]:
+        """Tokens that the steps so far have read, and how many of them are in the loss."""
+        train, steps = self.objective.train, self.state.global_step
+        epochs, rest = divmod(steps, self.steps_per_epoch)
+        tokens, labels = train.tokens * epochs, train.labels * epochs
+        if rest:
+            self.batches.epoch = epochs
+            begun = islice(self.batches, rest * self.args.gradient_accumulation_steps)
+            more, learned = train.part(list(chain.from_iterable(begun)))
+            tokens, labels = tokens + more, labels + learned
+        return tokens, labels
+
+    @property
+    def passes(self) -> float:
+        """Passes over the training set so far, by their tokens."""
+        return self.amounts[0] / self.objective.train.tokens
+
+    def stop_early(self, rule: EarlyStopping) -> None:
+        """Let a rule end the training; checkpoints hold its best weights too."""
+        self.early_stopping = rule
+        self.pace.grow(trained_size(self.model))
 
     def get_train_dataloader(self) -> DataLoader[int]:
         """Return the batches of the epoch that `batches.epoch` names."""
@@ -307,8 +344,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
 
     def _is_turning_point(self, step: int) -> bool:
         """Return True if what comes after a step must know that its loss was finite."""
-        state, control = self.state, self.control
-        ends = step % max(1, state.max_steps // state.num_train_epochs) == 0
+        ends, control = step % self.steps_per_epoch == 0, self.control
         return step == 1 or ends or control.should_save or control.should_training_stop
 
     def _read(self) -> None:
@@ -363,7 +399,9 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
                     raise
                 shutil.rmtree(self.args.output_dir, ignore_errors=True)
                 self._go_on_without(place)
-        self.pace.note_saving(began, time.monotonic())
+        ended = time.monotonic()
+        self.pace.note_saving(began, ended)
+        self.history.saving += ended - began
 
     def _write_checkpoint(self, model: torch.nn.Module, trial: object) -> None:
         folder = Path(self.args.output_dir)
@@ -373,9 +411,13 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         super()._save_checkpoint(model, trial)
         history = {key: getattr(self.history, key) for key in TrainingState.__slots__}
         (partial / STATE).write_bytes(json_bytes(history))
+        if self.early_stopping is not None:
+            self.early_stopping.save(partial)
         if final.exists():
             shutil.rmtree(final)
         publish_dir(partial, final)
+        if self.early_stopping is not None:
+            self.early_stopping.saved(final)
         kept = 2 if self.pace.size <= _SMALL else 1
         for old in checkpoints(folder.parent)[:-kept]:
             shutil.rmtree(old, ignore_errors=True)
