@@ -47,8 +47,6 @@ class Recipe:
     """Complete; they differ between recipes, so that the builds of each have their own identity."""
     is_correction: bool = True
     """True if training of this base model differs from the next older recipe, as far as known."""
-    needs_held_out: tuple[str, ...] = ()
-    """Hyperparameters that need held-out examples."""
     held_out_decides: bool = False
     """True if held-out examples decide which weights are kept: others train another model."""
 
@@ -89,7 +87,7 @@ class Estimate:
     steps: int | None = None
     """Optimiser steps; at most so many where `may_stop_earlier`."""
     may_stop_earlier: bool = False
-    """True if the held-out loss may end the training before its last step."""
+    """True if the training may end before so many steps, by its held-out loss for example."""
     basis: str = ""
     """Basis of the price: `prices of 2025-11`."""
 

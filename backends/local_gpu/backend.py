@@ -36,7 +36,6 @@ from backends.contract.methods import METHODS
 from backends.installation import install_command
 from backends.local_gpu import hyperparameters, recipes
 from backends.local_gpu.export.export_process import export_model, weights_folder
-from backends.local_gpu.hyperparameters import NEEDING_HELD_OUT
 from backends.local_gpu.inference import engine
 from backends.local_gpu.inference.trained_models import (
     TRAINED,
@@ -148,14 +147,9 @@ class LocalGpuBackend:
         require_trainable(folder, base_model.reference)
         newest: dict[str, Json] = {**hyperparameters, "recipe": recipes.NEWEST}
         differs = recipes.trains_otherwise(folder, hyperparameters)
-        needing = tuple(key for key in NEEDING_HELD_OUT if hyperparameters.get(key) is not None)
+        decides = hyperparameters.get("early_stopping") is not None
         return [
-            Recipe(
-                hyperparameters=settings,
-                is_correction=newer,
-                needs_held_out=needing,
-                held_out_decides=hyperparameters.get("early_stopping") is not None,
-            )
+            Recipe(hyperparameters=settings, is_correction=newer, held_out_decides=decides)
             for settings, newer in ((newest, differs), (hyperparameters, True))
         ]
 

@@ -217,8 +217,6 @@ _READ_AS: Final[Mapping[str, tuple[type[BaseModel], ...]]] = {
 _LEAST_MARKED: Final = 2
 """Fewest marked answers in a batch: each lends its answer to the question of another."""
 METHODS: Final = frozenset(_READ_AS)
-NEEDING_HELD_OUT: Final = ("eval_steps", "early_stopping")
-"""Settings that need held-out examples."""
 COMMON_NAMES: Final[Mapping[str, str]] = {
     "num_train_epochs": common.EPOCHS,
     "per_device_train_batch_size": common.DEVICE_BATCH,

@@ -41,7 +41,7 @@ from controller.resolve.preflight import warnings_of
 from controller.resolve.recipes import Recorded, Variant, choose
 from controller.resolve.retain import check_tools, find_retained, retained_sizes
 from controller.resolve.sheets import Sheets, sheet_digests, sheets_of, unknown_answers
-from controller.resolve.validate import check_held_out, check_policies, check_spec, refuse
+from controller.resolve.validate import check_policies, check_spec, refuse
 from controller.spec.load import LoadedSpec
 from controller.spec.model import Spec
 from controller.spec.settings import Policies
@@ -167,9 +167,7 @@ def _choose(
     base_model = identify_base(loaded, entry, backend, readings)
     recipes = readings.answers.recipes(backend, loaded.spec, base_model)
     build = partial(build_one, loaded, base_model, backend, readings)
-    variant = choose(loaded.name, loaded.spec, recipes, recorded, build)
-    refuse(list(check_held_out(loaded, variant.built.dataset.held_out.examples, recipes[0])), ())
-    return variant
+    return choose(loaded.name, loaded.spec, recipes, recorded, build)
 
 
 def without_settings(specs: Iterable[str], error: InvalidInput) -> Resolved:

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from backends.contract.capabilities import Capabilities
 from backends.contract.errors import BackendError, BackendUnknown, HyperparametersInvalid
-from backends.contract.jobs import Recipe
 from backends.contract.methods import METHODS
 from backends.did_you_mean import use_one_of
 from backends.excerpt import excerpt
@@ -102,20 +101,6 @@ def check_spec(
             answers.hyperparameters(backend, spec)
     except InvalidInput as error:
         yield from error.problems
-
-
-def check_held_out(loaded: LoadedSpec, held_out: int, recipe: Recipe) -> Iterator[Problem]:
-    """Yield the hyperparameters that need held-out examples where none are.
-
-    Args:
-        loaded: The spec.
-        held_out: Number of its held-out examples.
-        recipe: Its complete hyperparameters.
-    """
-    for name in recipe.needs_held_out if not held_out else ():
-        message = "needs held-out examples, and there are none"
-        remedy = "Write `data: {held_out: {fraction: 0.1}}`, or remove it."
-        yield loaded.problem(("hyperparameters", name), message, remedy)
 
 
 @contextmanager

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from backends.contract.errors import BackendError
-from backends.local_gpu.hyperparameters import NEEDING_HELD_OUT
 from backends.local_gpu.training.checkpoints import TrainingState
 
+_NEEDING_HELD_OUT: Final = ("eval_steps", "early_stopping")
 FILE: Final = "best.safetensors"
 """File in a checkpoint: the trained weights of the lowest held-out loss so far."""
 
@@ -144,7 +144,7 @@ def require_held_out(settings: Mapping[str, Any], held_out: int) -> None:
     Raises:
         BackendError: There are none.
     """
-    names = [name for name in NEEDING_HELD_OUT if settings.get(name) is not None]
+    names = [name for name in _NEEDING_HELD_OUT if settings.get(name) is not None]
     if names and not held_out:
         needs = "needs" if len(names) == 1 else "need"
         raise BackendError(

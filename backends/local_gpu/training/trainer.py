@@ -141,7 +141,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
     @property
     def steps_per_epoch(self) -> int:
         """Optimiser steps of a pass over the training set; the last may have fewer examples."""
-        return math.ceil(len(self.batches) / self.args.gradient_accumulation_steps)
+        return math.ceil(len(self.batches) / int(self.args.gradient_accumulation_steps))
 
     @property
     def amounts(self) -> tuple[int, int]:

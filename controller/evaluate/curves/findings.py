@@ -86,7 +86,11 @@ class Finding:
 
 
 def findings_of(
-    points: Sequence[CurvePoint], *, base_loss: float | None = None, method: str = ""
+    points: Sequence[CurvePoint],
+    *,
+    base_loss: float | None = None,
+    method: str = "",
+    keeps_best: bool = False,
 ) -> tuple[Finding, ...]:
     """Return everything that is wrong with a training, worst first.
 
@@ -95,6 +99,7 @@ def findings_of(
         base_loss: The base model's held-out loss, as an evaluation measured it with the base's own
             template; None if it is not known.
         method: Training method; the first loss of `dpo` or `kto` says nothing about the template.
+        keeps_best: True if the weights of the lowest held-out loss are kept, so that it may rise.
     """
     known = METHODS.get(method)
     is_relative = known is not None and known.is_of_preferences
@@ -102,7 +107,8 @@ def findings_of(
     exploded = _divergence(points)
     if exploded is not None:
         return tuple(filter(None, [exploded, high]))
-    return tuple(filter(None, [high, _overfitting(points), _plateau(points)]))
+    rising = None if keeps_best else _overfitting(points)
+    return tuple(filter(None, [high, rising, _plateau(points)]))
 
 
 def _divergence(points: Sequence[CurvePoint]) -> Finding | None:

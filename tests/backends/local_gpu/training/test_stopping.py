@@ -199,21 +199,30 @@ def test_the_time_of_a_killed_start_counts_for_the_budget(train_here, make_reque
     assert "Raise it to about" in caught.value.remedy
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_at_random_moments_it_stops_at_the_same_step_with_the_same_bits(
-    seed, backend, make_request, wait, run_folder, examples, example, warm_python, monkeypatch
-):
+@pytest.fixture
+def submit(backend, make_request, examples, example, warm_python, monkeypatch):
+    """Return a function that starts a job that overfits, with a checkpoint after every step."""
     monkeypatch.setenv("FTCTL_CHECKPOINT_SECONDS", "0")
     monkeypatch.setattr(sys, "executable", warm_python)
     strangers = [example("주차 되나요?", "건물 뒤에 세 대까지 됩니다."), example("Hi", "Hello!")]
-    made = {"rows": examples(4), "held_out": strangers, "base": None}
-    settings = STOPPING | {"early_stopping": {"patience": 6}}
-    straight = wait(backend.submit(make_request(fingerprint="b" * 64, **made, **settings)))
 
-    request = make_request(**made, **settings)
+    def start(letter):
+        settings = STOPPING | {"early_stopping": {"patience": 6}}
+        return backend.submit(
+            make_request(letter * 64, rows=examples(4), held_out=strangers, **settings)
+        )
+
+    return start
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_random_moments_it_stops_at_the_same_step_with_the_same_bits(
+    seed, submit, wait, run_folder
+):
+    straight = wait(submit("b"))
     chance, killed = random.Random(seed), 0
-    job = backend.submit(request)
+    job = submit("a")
     while True:
         goal = chance.randint(1, 12)
         begun = 0 if job.progress is None else job.progress.step
@@ -225,7 +234,7 @@ def test_killed_at_random_moments_it_stops_at_the_same_step_with_the_same_bits(
         killed += 1
         job = wait(job, lambda job: job.state not in {JobState.RUNNING, JobState.QUEUED})
         if job.state is JobState.INTERRUPTED:
-            backend.submit(request)
+            submit("a")
     assert killed
     assert job.state is JobState.SUCCEEDED, job.error
     facts, theirs = job.result.facts, straight.result.facts

@@ -164,3 +164,10 @@ def test_losses_that_only_fall_are_never_overfitting_nor_divergence(losses):
     ordered = sorted(losses, reverse=True)
     held_out = list(enumerate(ordered))
     assert not {OVERFITTING, DIVERGENCE} & {*names(curve(ordered, held_out))}
+
+
+def test_a_rise_after_the_weights_that_are_kept_does_no_harm():
+    points = curve(LEARNS, [(0, 2.0), (10, 1.2), (20, 1.5)])
+    assert names(points) == ["overfitting"]
+    assert names(points, keeps_best=True) == []
+    assert names(curve([2.0, NAN]), keeps_best=True) == ["divergence"]
