@@ -56,10 +56,16 @@ class Pace:
             return False
         return self.saving + self.cost <= SHARE * (now - self.started)
 
-    def grow(self, more: int) -> None:
-        """Add bytes to the estimated size of a checkpoint, before the first is written."""
-        self.size += more
-        self.cost = max(_LEAST_S, self.size / _BYTES_PER_S)
+    def expect(self, size: int, bytes_per_s: float | None = None) -> None:
+        """Estimate the first checkpoint anew.
+
+        Args:
+            size: Its bytes.
+            bytes_per_s: Speed of the disk, if it was measured; no faster speed counts than assumed.
+        """
+        self.size = size
+        speed = _BYTES_PER_S if bytes_per_s is None else min(bytes_per_s, _BYTES_PER_S)
+        self.cost = max(_LEAST_S, size / speed)
 
     def note_saving(self, began: float, ended: float) -> None:
         """Record the times of writing a checkpoint."""

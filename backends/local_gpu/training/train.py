@@ -48,7 +48,7 @@ from backends.local_gpu.tokens.chat_tokens import Chat
 from backends.local_gpu.tokens.tokenizers import open_example_tokenizer
 from backends.local_gpu.training.arguments import training_arguments
 from backends.local_gpu.training.checkpoints import TrainingState, newest_checkpoint
-from backends.local_gpu.training.disk_space import require_room
+from backends.local_gpu.training.disk_space import require_room, write_speed
 from backends.local_gpu.training.finished_model import (
     facts_of,
     speed_of,
@@ -182,7 +182,7 @@ def train(run: RunDir, stop: Stop) -> bool:
     if not adapter:
         trainer.reserve = whole_size(trained, base, settings["recipe"])
     _measure_as_asked(trainer, settings, resumed)
-    require_room(run.path, trainer.reserve)
+    _look_at_disk(run, trainer)
     reporter = Reporter(trainer, run.progress, _limit_s(request))
     trainer.add_callback(reporter)
     note(run, f"resumed from {resumed[0].name}" if resumed else f"training on {where.type}")
@@ -316,6 +316,13 @@ def _measure_as_asked(
     trainer.stop_early(rule)
     if resumed is not None:
         rule.load(resumed[0])
+
+
+def _look_at_disk(run: RunDir, trainer: LabelledTrainer) -> None:
+    """Require room for the model, and estimate what a checkpoint takes."""
+    require_room(run.path, trainer.reserve)
+    size = trainer.pace.size
+    trainer.pace.expect(size, write_speed(run.path, size))
 
 
 def _limit_s(request: TrainRequest) -> float | None:

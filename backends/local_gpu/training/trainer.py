@@ -164,7 +164,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
     def stop_early(self, rule: EarlyStopping) -> None:
         """Let a rule end the training; checkpoints hold its best weights too."""
         self.early_stopping = rule
-        self.pace.grow(trained_size(self.model))
+        self.pace.expect(self.pace.size + trained_size(self.model))
 
     def get_train_dataloader(self) -> DataLoader[int]:
         """Return the batches of the epoch that `batches.epoch` names."""
