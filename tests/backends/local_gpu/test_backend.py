@@ -12,6 +12,7 @@ from backends.contract.jobs import BaseModel, JobState, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.jobs.process_identity import describe
 from backends.local_gpu.jobs.run_dir import create, write_end
+from backends.local_gpu.jobs.speeds import remember
 from backends.local_gpu.jobs.worker_record import write_worker
 
 BASE = BaseModel(reference="/models/none", revision=None, identity="sha256:1")
@@ -80,8 +81,6 @@ def test_what_may_end_a_training_is_in_its_estimate(
 
 
 def test_what_may_end_a_training_is_in_its_hours(backend, make_request, tmp_path):
-    from backends.local_gpu.jobs.speeds import remember  # noqa: PLC0415
-
     def hours(**settings):
         request = replace(make_request(**settings), max_gpu_hours=1.0)
         return backend.estimate(request, 24, 7200).gpu_hours

@@ -8,11 +8,13 @@ import random
 import signal
 import sys
 import time
+from importlib import import_module
 
 import pytest
 
 from backends.contract.errors import BackendError
 from backends.contract.jobs import JobState
+from backends.local_gpu.jobs.run_dir import create
 from backends.local_gpu.json_files import read_json, read_lines
 
 pytestmark = [
@@ -155,9 +157,8 @@ def test_a_request_to_stop_inside_a_step_is_met_after_the_step(
     make_request, tmp_path, monkeypatch, examples
 ):
     """A step of four batches is trained whole, saved, and the training continues with its bits."""
-    from backends.local_gpu.jobs.run_dir import create  # noqa: PLC0415
-    from backends.local_gpu.training import train as training  # noqa: PLC0415
-    from backends.local_gpu.training.trainer import LabelledTrainer  # noqa: PLC0415
+    training = import_module("backends.local_gpu.training.train")
+    trainer = training.LabelledTrainer
 
     settings = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
     settings |= {"num_train_epochs": 2, "lora_dropout": 0.1, "eval_steps": 2}
@@ -168,7 +169,7 @@ def test_a_request_to_stop_inside_a_step_is_met_after_the_step(
     run = create(tmp_path / "state", make_request(rows=rows, **settings))
     stop = training.Stop(cancel=run.cancel)
     batches = itertools.count(1)
-    original = LabelledTrainer.compute_loss
+    original = trainer.compute_loss
 
     def interrupted(self, *given, **named):
         if next(batches) == 6:
@@ -176,7 +177,7 @@ def test_a_request_to_stop_inside_a_step_is_met_after_the_step(
         return original(self, *given, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(LabelledTrainer, "compute_loss", interrupted)
+        patch.setattr(trainer, "compute_loss", interrupted)
         assert not training.train(run, stop)
     assert next(batches) == 9
     assert [path.name for path in run.checkpoints.glob("checkpoint-*")] == ["checkpoint-2"]
@@ -188,8 +189,6 @@ def test_a_request_to_stop_inside_a_step_is_met_after_the_step(
 
 
 def test_the_time_of_a_killed_start_counts_for_the_budget(train_here, make_request, tmp_path):
-    from backends.local_gpu.jobs.run_dir import create  # noqa: PLC0415
-
     request = dataclasses.replace(make_request(num_train_epochs=50), max_gpu_hours=1.0)
     run = create(tmp_path / "state", request)
     line = {"time_s": time.time(), "step": 3, "total_steps": 150, "epoch": 1, "spent_s": 3599.9}
