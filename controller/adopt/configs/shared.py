@@ -7,6 +7,7 @@ from typing import Final
 from backends.contract.inspector import Json
 from controller.adopt.configs.keys import (
     Account,
+    Fate,
     Key,
     idle,
     lost,
@@ -91,6 +92,8 @@ def _read_steps(account: Account, epochs: int) -> None:
     """Write `max_steps`, which only shortens a training here."""
     steps = account.value("max_steps", number)
     if not isinstance(steps, int | float) or steps < 1:
+        if account.has("max_steps"):
+            account.note(Fate.IDLE, "max_steps", "is without effect there")
         return
     account.hyperparameters["max_steps"] = int(steps)
     account.lost(

@@ -75,6 +75,7 @@ def test_a_training_stops_when_its_held_out_loss_falls_no_more_and_keeps_the_bes
     assert told == (
         f"stopped at step {last}: {facts['stopped_because']}; the weights of step {best} are kept"
     )
+    assert f"| best step | {best} |\n| stopped because | " in (run.model / "README.md").read_text()
     # The published weights are those of a training that ended there.
     shorter = overfit(fingerprint="b" * 64, **QUICK, max_steps=best)
     assert facts_of(shorter)["weights_digest"] == facts["weights_digest"]
@@ -143,6 +144,18 @@ def test_only_the_tokens_that_were_read_are_counted(overfit):
     assert 0 < parts[0]["trained_labels"] < parts[1]["trained_labels"] < one["trained_labels"]
     more = facts_of(overfit(fingerprint="d" * 64, **QUICK | {"max_steps": 2}))
     assert more["trained_tokens"] == one["trained_tokens"]
+
+
+def test_packed_batches_stop_and_are_counted_too(overfit):
+    filled = {key: value for key, value in STOPPING.items() if "batch" not in key}
+    filled |= {"packing": True, "max_tokens_per_batch": 64}
+    facts = facts_of(overfit(**filled))
+    assert facts["steps"] > facts["best_step"]
+    assert facts["stopped_because"].startswith("the held-out loss was no lower")
+    shorter = {key: value for key, value in filled.items() if key != "early_stopping"}
+    best = facts_of(overfit(fingerprint="b" * 64, **shorter, max_steps=facts["best_step"]))
+    assert best["weights_digest"] == facts["weights_digest"]
+    assert best["trained_tokens"] < facts["trained_tokens"]
 
 
 @pytest.mark.parametrize("settings", [{"eval_steps": 2}, {"early_stopping": {"patience": 1}}])
