@@ -7,7 +7,6 @@ from typing import Final
 from backends.contract.inspector import Json
 from controller.adopt.configs.keys import (
     Account,
-    Fate,
     Key,
     idle,
     lost,
@@ -18,6 +17,7 @@ from controller.adopt.configs.keys import (
     text,
     whole,
 )
+from controller.adopt.configs.translation import Fate
 
 SCHEDULES: Final = ("linear", "cosine", "constant", "constant_with_warmup")
 ADAMW: Final = ("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw")
