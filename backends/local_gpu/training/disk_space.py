@@ -90,6 +90,15 @@ def write_speed(folder: Path, checkpoint: int) -> float | None:
         return None
 
 
+def without_checkpoint(folder: Path, size: int) -> str:
+    """Return that the disk has no room for a checkpoint of some bytes, for people."""
+    return (
+        f"no room for a checkpoint of {in_words(size)} beside the model to come: "
+        f"{in_words(free(folder))} are left; an interrupted training continues from the "
+        "checkpoint before, or from its beginning"
+    )
+
+
 def is_about_room(error: Exception) -> bool:
     """Return True if an error means that the disk is full."""
     number = error.errno if isinstance(error, OSError) else None

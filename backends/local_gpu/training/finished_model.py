@@ -23,6 +23,7 @@ from backends.local_gpu.models.adapters import save_adapter
 from backends.local_gpu.models.base_folders import base_folder
 from backends.local_gpu.models.model_files import weights_digest
 from backends.local_gpu.models.model_folders import model_card, save_model
+from backends.local_gpu.training.ending.amounts import amounts
 from backends.local_gpu.training.speed.peaks import peak_flops
 from backends.local_gpu.training.trainer import LabelledTrainer
 
@@ -39,7 +40,7 @@ def facts_of(trainer: LabelledTrainer, where: torch.device, dtype: torch.dtype) 
     """Return what is recorded of a finished training."""
     history, steps = trainer.history, trainer.state.global_step
     epochs: float = steps / trainer.steps_per_epoch
-    tokens, labels = trainer.amounts
+    tokens, labels = amounts(trainer)
     seconds = history.seconds
     if where.type == "cuda":
         peak = torch.cuda.max_memory_allocated() / 1e6
@@ -78,7 +79,7 @@ def speed_of(
         flops: Floating-point operations that the training needed.
     """
     history = trainer.history
-    tokens, _ = trainer.amounts
+    tokens, _ = amounts(trainer)
     seconds = history.seconds - history.measuring
     peak = peak_flops(torch.cuda.get_device_name(), dtype) if where.type == "cuda" else None
     devices = trainer.args.world_size

@@ -49,6 +49,8 @@ from backends.local_gpu.tokens.tokenizers import open_example_tokenizer
 from backends.local_gpu.training.arguments import training_arguments
 from backends.local_gpu.training.checkpoints import TrainingState, newest_checkpoint
 from backends.local_gpu.training.disk_space import require_room, write_speed
+from backends.local_gpu.training.ending.amounts import passes
+from backends.local_gpu.training.ending.stopping import early_stopping_of, require_held_out
 from backends.local_gpu.training.finished_model import (
     facts_of,
     speed_of,
@@ -70,7 +72,6 @@ from backends.local_gpu.training.packing.fill import budget_of
 from backends.local_gpu.training.packing.self_check import attention_of, start_packing
 from backends.local_gpu.training.reporter import Reporter
 from backends.local_gpu.training.speed.work import work_of
-from backends.local_gpu.training.stopping import early_stopping_of, require_held_out
 from backends.local_gpu.training.token_files import kept_tokens
 from backends.local_gpu.training.tokenized_dataset import Tokens, encode_file
 from backends.local_gpu.training.trainer import LabelledTrainer
@@ -179,10 +180,7 @@ def train(run: RunDir, stop: Stop) -> bool:
     )
     trainer.notify = partial(note, run)
     _set_up(run, request, model, base, trainer)
-    if not adapter:
-        trainer.reserve = whole_size(trained, base, settings["recipe"])
-    _measure_as_asked(trainer, settings, resumed)
-    _look_at_disk(run, trainer)
+    _limit(run, trainer, settings, resumed)
     reporter = Reporter(trainer, run.progress, _limit_s(request))
     trainer.add_callback(reporter)
     note(run, f"resumed from {resumed[0].name}" if resumed else f"training on {where.type}")
@@ -199,11 +197,10 @@ def train(run: RunDir, stop: Stop) -> bool:
             else "stopped; continues from its checkpoint when submitted",
         )
         return False
-    if trainer.early_stopping is not None:
-        note(run, trainer.early_stopping.end(trainer.state.global_step))
+    _end(run, trainer)
     check_learned(before, sums(trained))
     check_adapter(trained, settings["recipe"])
-    flops = work_of(model, job.train.rows) * trainer.passes
+    flops = work_of(model, job.train.rows) * passes(trainer)
     facts = facts_of(trainer, where, dtype) | speed_of(trainer, where, dtype, flops)
     facts["attention"] = attention_of(model)
     note(run, speed_words(facts))
@@ -262,6 +259,9 @@ def _set_up(
     if halvings > history.halvings:
         history.halvings = halvings
         note(run, f"batches are computed in {trainer.batch_parts} parts, to fit the memory")
+    if request.hyperparameters["finetuning_type"] != "lora":
+        recipe = int(str(request.hyperparameters["recipe"]))
+        trainer.reserve = whole_size(trainer.model, base, recipe)
 
 
 def _choose_attention(
@@ -303,23 +303,29 @@ def _objective(
     return objective
 
 
-def _measure_as_asked(
+def _end(run: RunDir, trainer: LabelledTrainer) -> None:
+    """Put the best weights back, where these are kept."""
+    if trainer.early_stopping is not None:
+        note(run, trainer.early_stopping.end(trainer.state.global_step))
+
+
+def _limit(
+    run: RunDir,
     trainer: LabelledTrainer,
     settings: Mapping[str, Any],
     resumed: tuple[Path, TrainingState] | None,
 ) -> None:
-    """Set when a training measures held-out examples, and whether these end it."""
+    """Set when a training measures, whether that ends it, and what its checkpoints may take.
+
+    Raises:
+        BackendError: The disk has no room for the model.
+    """
     trainer.eval_steps = settings.get("eval_steps")
     rule = early_stopping_of(settings, trainer.model, trainer.history)
-    if rule is None:
-        return
-    trainer.stop_early(rule)
-    if resumed is not None:
-        rule.load(resumed[0])
-
-
-def _look_at_disk(run: RunDir, trainer: LabelledTrainer) -> None:
-    """Require room for the model, and estimate what a checkpoint takes."""
+    if rule is not None:
+        trainer.stop_early(rule)
+        if resumed is not None:
+            rule.load(resumed[0])
     require_room(run.path, trainer.reserve)
     size = trainer.pace.size
     trainer.pace.expect(size, write_speed(run.path, size))

@@ -12,33 +12,31 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from itertools import chain, islice
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import torch
 from peft import PeftModel
-from peft.optimizers import create_loraplus_optimizer
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader
-from transformers import (
-    PrinterCallback,
-    Trainer,
-    TrainingArguments,
-)
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from backends.atomic_files import publish_dir
 from backends.contract.errors import BackendError
 from backends.local_gpu.json_files import json_bytes
+from backends.local_gpu.training.arguments import two_rates
 from backends.local_gpu.training.batching import Batch, Batches, Examples, by_length
 from backends.local_gpu.training.checkpoints import STATE, TrainingState, checkpoints
 from backends.local_gpu.training.disk_space import (
     checkpoint_size,
     free,
-    in_words,
     is_about_room,
     trained_size,
+    without_checkpoint,
 )
+from backends.local_gpu.training.ending.stopping import EarlyStopping
 from backends.local_gpu.training.fitting import is_out_of_memory
 from backends.local_gpu.training.loss import computing
 from backends.local_gpu.training.objectives.objective import Objective
@@ -47,7 +45,6 @@ from backends.local_gpu.training.packing.documents import sent
 from backends.local_gpu.training.packing.fill import Budget
 from backends.local_gpu.training.speed.prefetch import Prefetch
 from backends.local_gpu.training.speed.readings import Readings
-from backends.local_gpu.training.stopping import EarlyStopping
 
 CHECKPOINT_SECONDS: Final = "FTCTL_CHECKPOINT_SECONDS"
 """Environment variable: seconds between checkpoints within an epoch."""
@@ -59,6 +56,10 @@ _SMALL: Final = 256 * 2**20
 
 class LabelledTrainer(Trainer):  # type: ignore[misc]
     """A Trainer of an objective. See the module's docstring."""
+
+    early_stopping: EarlyStopping | None = None
+    eval_steps: int | None = None
+    """Optimiser steps between measurements; None to measure after every epoch."""
 
     def __init__(
         self,
@@ -87,9 +88,6 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         if args.max_steps > 0:
             # transformers would train for more epochs.
             args.max_steps = min(args.max_steps, self.steps_per_epoch * self.epochs)
-        self.early_stopping: EarlyStopping | None = None
-        self.eval_steps: int | None = None
-        """Optimiser steps between measurements; None to measure after every epoch."""
         self.observed: torch.Tensor | None = None
         """Sums of what the batches since `take_observed` observed."""
         # The loss always divides by the items of the whole optimiser step.
@@ -127,39 +125,13 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         """Create the optimiser, with two rates where `rate_ratio` is set."""
         if self.rate_ratio is None:
             return super().create_optimizer(model)
-        kind, arguments = Trainer.get_optimizer_cls_and_kwargs(self.args, self.model)
-        self.optimizer = create_loraplus_optimizer(
-            self.model,
-            kind,
-            loraplus_lr_ratio=self.rate_ratio,
-            loraplus_lr_embedding=self.args.learning_rate,
-            loraplus_weight_decay=self.args.weight_decay,
-            **arguments,
-        )
+        self.optimizer = two_rates(self.model, self.args, self.rate_ratio)
         return self.optimizer
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimiser steps of a pass over the training set; the last may have fewer examples."""
         return math.ceil(len(self.batches) / int(self.args.gradient_accumulation_steps))
-
-    @property
-    def amounts(self) -> tuple[int, int]:
-        """Tokens that the steps so far have read, and how many of them are in the loss."""
-        train, steps = self.objective.train, self.state.global_step
-        epochs, rest = divmod(steps, self.steps_per_epoch)
-        tokens, labels = train.tokens * epochs, train.labels * epochs
-        if rest:
-            self.batches.epoch = epochs
-            begun = islice(self.batches, rest * self.args.gradient_accumulation_steps)
-            more, learned = train.part(list(chain.from_iterable(begun)))
-            tokens, labels = tokens + more, labels + learned
-        return tokens, labels
-
-    @property
-    def passes(self) -> float:
-        """Passes over the training set so far, by their tokens."""
-        return self.amounts[0] / self.objective.train.tokens
 
     def stop_early(self, rule: EarlyStopping) -> None:
         """Let a rule end the training; checkpoints hold its best weights too."""
@@ -359,14 +331,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
                         "Lower `learning_rate`, or set `dtype: float32`.",
                     )
             self.history.loss_sum += one.loss
-            self.log(
-                {
-                    "loss": one.loss,
-                    "grad_norm": one.grad_norm,
-                    "learning_rate": one.learning_rate,
-                    "step": one.step,
-                }
-            )
+            self.log(asdict(one))
 
     def _is_scale_falling(self) -> bool:
         """Return True if a gradient may be infinite because losses are still scaled too high."""
@@ -426,11 +391,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         """Report once that the disk has no room for a checkpoint."""
         if not self._told:
             self._told = True
-            self.notify(
-                f"no room for a checkpoint of {in_words(self.pace.size)} beside the model to come: "
-                f"{in_words(free(folder))} are left; an interrupted training continues from the "
-                "checkpoint before, or from its beginning"
-            )
+            self.notify(without_checkpoint(folder, self.pace.size))
 
 
 def _sum(one: torch.Tensor | None, other: torch.Tensor | None) -> torch.Tensor | None:
