@@ -614,8 +614,6 @@ LOCAL = {
     "loss_type": "ipo",
     "desirable_weight": 1.5,
     "undesirable_weight": 1.5,
-    "packing": True,
-    "max_tokens_per_batch": 512,
     "max_steps": 7,
     "eval_steps": 7,
     "early_stopping": {"patience": 2},
