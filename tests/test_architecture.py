@@ -49,7 +49,11 @@ LAYERS = (
     ("backends.contract.guard.guarded",),
     ("backends.base", "backends.registry", "backends.testing"),
     # backends.local_gpu
-    ("backends.local_gpu.hyperparameters", "backends.local_gpu.json_files"),
+    (
+        "backends.local_gpu.hyperparameters",
+        "backends.local_gpu.json_files",
+        "backends.local_gpu.planned_steps",
+    ),
     ("backends.local_gpu.jobs.devices",),
     ("backends.local_gpu.jobs.child_process", "backends.local_gpu.jobs.run_dir"),
     ("backends.local_gpu.jobs.speeds", "backends.local_gpu.jobs.worker_record"),

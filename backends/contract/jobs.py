@@ -47,6 +47,8 @@ class Recipe:
     """Complete; they differ between recipes, so that the builds of each have their own identity."""
     is_correction: bool = True
     """True if training of this base model differs from the next older recipe, as far as known."""
+    held_out_decides: bool = False
+    """True if held-out examples decide which weights are kept: others train another model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,9 @@ class Estimate:
     usd: tuple[float, float] | None = None
     gpu_hours: tuple[float, float] | None = None
     steps: int | None = None
-    """Optimiser steps."""
+    """Optimiser steps; at most so many where `may_stop_earlier`."""
+    may_stop_earlier: bool = False
+    """True if the training may end before so many steps, by its held-out loss for example."""
     basis: str = ""
     """Basis of the price: `prices of 2025-11`."""
 

@@ -64,6 +64,7 @@ from backends.local_gpu.models.adapter_layers import problems_of, read_layers
 from backends.local_gpu.models.adopted_adapters import take_over
 from backends.local_gpu.models.architectures import require_trainable
 from backends.local_gpu.models.packable import packing_problems
+from backends.local_gpu.planned_steps import planned_steps
 from backends.local_gpu.tokens.inspector import LocalInspector
 
 _JOB: Final = "run-"
@@ -146,9 +147,10 @@ class LocalGpuBackend:
         require_trainable(folder, base_model.reference)
         newest: dict[str, Json] = {**hyperparameters, "recipe": recipes.NEWEST}
         differs = recipes.trains_otherwise(folder, hyperparameters)
+        decides = hyperparameters.get("early_stopping") is not None
         return [
-            Recipe(hyperparameters=newest, is_correction=differs),
-            Recipe(hyperparameters=hyperparameters),
+            Recipe(hyperparameters=settings, is_correction=newer, held_out_decides=decides)
+            for settings, newer in ((newest, differs), (hyperparameters, True))
         ]
 
     def inspector(
@@ -185,21 +187,30 @@ class LocalGpuBackend:
         if isinstance(length, int):
             # Texts are read in blocks: at least one for each text, and enough for all tokens.
             if tokens is None:
-                return Estimate(usd=(0.0, 0.0))
+                steps = planned_steps(settings, None)
+                return Estimate(
+                    usd=(0.0, 0.0), steps=steps.most, may_stop_earlier=steps.may_stop_earlier
+                )
             examples = max(examples, -(-tokens // length))
-        accumulation, epochs = (
-            int(str(settings[key])) for key in ("gradient_accumulation_steps", "num_train_epochs")
-        )
-        steps = None
+        per_epoch = None
         if budget is None:
-            size = int(str(settings["per_device_train_batch_size"]))
-            steps = -(-examples // (size * accumulation)) * epochs
+            size, accumulation = (
+                int(str(settings[key]))
+                for key in ("per_device_train_batch_size", "gradient_accumulation_steps")
+            )
+            per_epoch = -(-examples // (size * accumulation))
+        steps = planned_steps(settings, per_epoch)
         hours = None
         # Each training measures its own hours. Without a limit, they change no decision.
         if request.max_gpu_hours is not None:
             device = visible_devices(os.environ)[0]
             hours = speeds.hours(self._state, request, device, examples, tokens)
-        return Estimate(usd=(0.0, 0.0), gpu_hours=hours, steps=steps)
+        return Estimate(
+            usd=(0.0, 0.0),
+            gpu_hours=steps.of_hours(hours),
+            steps=steps.most,
+            may_stop_earlier=steps.may_stop_earlier,
+        )
 
     def memory(self, request: TrainRequest) -> Memory | None:
         """Return the memory that a job needs, where the base model is on this machine."""

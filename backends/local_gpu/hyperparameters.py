@@ -34,8 +34,24 @@ _LATER: Final[Mapping[str, Json]] = {
     "loraplus_lr_ratio": None,
     "packing": False,
     "max_tokens_per_batch": None,
+    "max_steps": None,
+    "eval_steps": None,
+    "early_stopping": None,
 }
 """Settings newer than recorded builds: left out at their default, so fingerprints do not change."""
+
+
+class _EarlyStopping(BaseModel):
+    """When a training ends before its last step, by its held-out loss."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
+    )
+
+    patience: int = Field(default=3, ge=1, le=1_000_000)
+    """Measurements in a row without a better held-out loss after which the training ends."""
+    min_delta: float = Field(default=0.0, ge=0, le=1000, allow_inf_nan=False)
+    """Least fall below the lowest held-out loss so far that counts as better."""
 
 
 class _Common(BaseModel):
@@ -49,6 +65,8 @@ class _Common(BaseModel):
     """`lora` trains a small adapter beside the frozen model; `full` trains every weight."""
     num_train_epochs: int = Field(default=3, ge=1, le=10_000)
     """Passes over the training set."""
+    max_steps: int | None = Field(default=None, ge=1, le=1_000_000_000)
+    """Most optimiser steps: the training ends there if `num_train_epochs` take more."""
     learning_rate: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
     """Peak rate; when absent 2e-4 for `lora`, 2e-5 for `full`, and with `method: dpo` or `kto` 1e-5
     and 1e-6."""
@@ -73,6 +91,12 @@ class _Common(BaseModel):
 
     optim: Literal["adamw", "adamw_8bit"] = "adamw"
     """Optimiser; `adamw_8bit` keeps its state in a quarter of the memory. Needs bitsandbytes."""
+    eval_steps: int | None = Field(default=None, ge=1, le=1_000_000_000)
+    """Optimiser steps after which the held-out loss is measured, and once more after the last step;
+    when absent it is measured after every epoch."""
+    early_stopping: _EarlyStopping | None = None
+    """Ends the training when the held-out loss falls no more, as in `{patience: 3}`, and keeps the
+    weights of its lowest held-out loss. Then other held-out examples train another model."""
 
     @field_validator("warmup_steps")
     @classmethod

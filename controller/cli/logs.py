@@ -15,7 +15,8 @@ from controller.cli.common import (
     wants_json,
 )
 from controller.errors import FtctlError
-from controller.evaluate.curves.findings import Finding, findings_of
+from controller.evaluate.curves.files import findings_of_any_job
+from controller.evaluate.curves.findings import Finding
 from controller.evaluate.curves.points import thinned
 from controller.lockfile.model import Build, Entry, Failure
 from controller.render.curve import finding_line
@@ -41,7 +42,7 @@ def command(ctx: click.Context, name: str, *, follow: bool) -> None:
         for event in events[shown:]:
             _show(event, as_json=wants_json(ctx))
         if len(events) > shown:
-            _show_findings(backend, job_id, told, as_json=wants_json(ctx))
+            _show_findings(backend, entry, job_id, told, as_json=wants_json(ctx))
         shown = len(events)
         job = backend.observe([job_id]).get(job_id)
         if job is None and not shown:
@@ -51,10 +52,12 @@ def command(ctx: click.Context, name: str, *, follow: bool) -> None:
         time.sleep(POLL_S)
 
 
-def _show_findings(backend: Backend, job_id: str, told: set[str], *, as_json: bool) -> None:
+def _show_findings(
+    backend: Backend, entry: Entry, job_id: str, told: set[str], *, as_json: bool
+) -> None:
     """Show what is wrong with the losses so far, each finding once."""
     try:
-        found = findings_of(thinned(backend.curve(job_id)))
+        found = findings_of_any_job(entry, job_id, thinned(backend.curve(job_id)))
     except FtctlError as error:
         # The log is there all the same.
         found = (Finding(name="losses", text=f"not read: {error.one_line}"),)

@@ -17,9 +17,10 @@ from controller.cli.common import (
     project_of,
     wants_json,
 )
+from controller.cli.running import findings_of_running
 from controller.errors import ExitCode, FtctlError
 from controller.evaluate.curves.files import findings_of_build, read_curve
-from controller.evaluate.curves.findings import WORDS
+from controller.evaluate.curves.findings import WORDS, Finding
 from controller.lockfile.model import Entry, Lockfile
 from controller.lockfile.store import read_lockfile
 from controller.plan.desired import Shutdown
@@ -216,6 +217,7 @@ def _look(
 ) -> _Status:
     """Look at open jobs, curves and ends of models; a place without an answer stops no other."""
     seen = observe_recorded(project, lockfile)
+    running = findings_of_running(project, lockfile, seen)
     found = find_ends(
         _subjects(lockfile, specs, names),
         recorded_backends(backends_of(project)),
@@ -229,12 +231,16 @@ def _look(
         seen=seen,
         found=found,
         findings={
-            name: findings_of_build(build, read_curve(project.state, build))
+            name: running.get(name) or _of_build(project, entry)
             for name, entry in lockfile.finetunes.items()
-            if (build := shown_build(entry)) is not None
         },
         aliases=declared_aliases(project),
     )
+
+
+def _of_build(project: Project, entry: Entry) -> tuple[Finding, ...]:
+    build = shown_build(entry)
+    return () if build is None else findings_of_build(build, read_curve(project.state, build))
 
 
 def _subjects(

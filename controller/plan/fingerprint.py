@@ -41,6 +41,7 @@ def training_inputs(
     hyperparameters: Mapping[str, Json],
     train_digest: str,
     adapter: str | None = None,
+    held_out_digest: str | None = None,
 ) -> dict[str, Json]:
     """Return the inputs that decide a trained model.
 
@@ -51,6 +52,8 @@ def training_inputs(
         train_digest: Digest of the training examples' canonical bytes; these hold the system
             prompt too.
         adapter: Identity of the model whose adapter is trained on; None for a new adapter.
+        held_out_digest: The same of the held-out examples, where they decide which weights are
+            kept.
 
     Returns:
         For a spec that trains nothing: the base model, its prompt, and the training examples if it
@@ -68,6 +71,7 @@ def training_inputs(
             **shown,
         }
     started: dict[str, Json] = {} if adapter is None else {"adapter": adapter}
+    deciding: dict[str, Json] = {} if held_out_digest is None else {"held_out": held_out_digest}
     return {
         **started,
         "backend": spec.place,
@@ -78,6 +82,7 @@ def training_inputs(
         },
         "method": spec.method,
         "seed": spec.seed,
+        **deciding,
     }
 
 

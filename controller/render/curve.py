@@ -1,11 +1,12 @@
 """The curve of a build in one line, and its findings. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from backends.contract.inspector import Json
 from backends.contract.jobs import CurvePoint
 from controller.evaluate.curves.findings import Finding
 from controller.evaluate.curves.points import held_out_losses, train_losses
-from controller.render.text import number
+from controller.render.text import number, one_line
 
 
 def curve_summary(points: Sequence[CurvePoint]) -> str:
@@ -26,3 +27,14 @@ def curve_summary(points: Sequence[CurvePoint]) -> str:
 def finding_line(finding: Finding) -> str:
     """Return a finding on one line."""
     return f"! {finding.name}: {finding.text}"
+
+
+def end_lines(facts: Mapping[str, Json]) -> Iterator[str]:
+    """Yield which step of a training is kept, and why it ended before its last."""
+    steps, of, why = (facts.get(key) for key in ("steps", "planned_steps", "stopped_because"))
+    if isinstance(best := facts.get("best_step"), int):
+        yield f"  kept        step {best:,}, with the lowest held-out loss"
+    if why is not None:
+        last = f"step {steps:,}" if isinstance(steps, int) else "an early step"
+        planned = f" of {of:,}" if isinstance(of, int) else ""
+        yield f"  stopped     at {last}{planned}: {one_line(str(why), 100)}"

@@ -24,6 +24,7 @@ from controller.lockfile.model import (
 )
 from controller.plan.desired import Shutdown
 from controller.plan.fingerprint import short_id
+from controller.render.curve import end_lines
 from controller.render.shutdowns import days_cell, shutdown_json, shutdown_lines
 from controller.render.text import escape_control, number, one_line, table
 from controller.spec.model import Spec
@@ -40,7 +41,7 @@ STATES: Final = (
 )
 """Every word of a state, without a job's progress."""
 Findings: TypeAlias = Mapping[str, Sequence[Finding]]
-"""Findings about the curve of the shown build of each fine-tune, by its name."""
+"""Findings about the running job of each fine-tune, else its shown build, by its name."""
 _NONE: Final[Findings] = MappingProxyType({})
 Aliases: TypeAlias = Mapping[str, Sequence[str]]
 """Aliases of each fine-tune, by its name."""
@@ -291,6 +292,7 @@ def _build_lines(build: Build, entry: Entry, curve: Sequence[str]) -> list[str]:
     if speed := speed_words(facts):
         lines.append(f"  speed       {escape_control(speed)}")
     lines += _adopted_lines(facts.get(ADOPTED))
+    lines += end_lines(facts)
     lines += [f"  {line}" for line in curve]
     if build.spec_commit:
         lines.append(f"  commit      {build.spec_commit}")

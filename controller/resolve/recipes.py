@@ -8,7 +8,7 @@ job or failure still match it, even if a newer recipe would give others for the 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel, Recipe
@@ -19,6 +19,8 @@ from controller.plan.fingerprint import TRAINING_SCHEME, diff_inputs, fingerprin
 from controller.resolve.inputs import BuiltData
 from controller.spec.model import Spec
 
+_OF_DATA: Final = frozenset({"data", "held_out"})
+"""Inputs that are known when the data is built."""
 Elsewhere: TypeAlias = Mapping[str, Sequence[Mapping[str, Json]]]
 """Inputs of jobs and builds in git or at a backend, by name of a fine-tune without an entry."""
 
@@ -104,7 +106,7 @@ def choose(
         InvalidInput: The data has problems.
         DataNotRead: A source cannot be read on this machine.
     """
-    newest = _variant(spec, build(recipes[0].hyperparameters, NEWEST))
+    newest = _variant(spec, recipes[0], build(recipes[0].hyperparameters, NEWEST))
     entry = recorded.lockfile.finetunes.get(name)
     if name in recorded.replace or (entry is not None and newest.fingerprint in entry.builds):
         return newest
@@ -137,7 +139,7 @@ def _others(
         is_corrected = any(one.is_correction for one in recipes[:number])
         for built in data:
             if number or built is not newest.built:
-                one = _variant(spec, replace(built, hyperparameters=settings))
+                one = _variant(spec, recipe, replace(built, hyperparameters=settings))
                 corrected = _differing(one, newest, settings=is_corrected)
                 yield replace(one, corrected=corrected)
 
@@ -148,13 +150,15 @@ def _differing(one: Variant, newest: Variant, *, settings: bool) -> tuple[str, .
     return tuple(name for name in fields if settings or not name.startswith("hyperparameters."))
 
 
-def _variant(spec: Spec, built: BuiltData) -> Variant:
+def _variant(spec: Spec, recipe: Recipe, built: BuiltData) -> Variant:
+    held_out = built.dataset.held_out.digest if recipe.held_out_decides else None
     inputs = training_inputs(
         spec,
         base_model=built.base_model.identity,
         hyperparameters=built.hyperparameters,
         train_digest=built.dataset.train.digest,
         adapter=built.base_model.adapter_identity,
+        held_out_digest=held_out,
     )
     return Variant(built=built, inputs=inputs, fingerprint=fingerprint(TRAINING_SCHEME, inputs))
 
@@ -181,4 +185,4 @@ def _of_inputs(found: Iterable[Mapping[str, Json]]) -> Known:
 
 
 def _without_data(inputs: Mapping[str, Json]) -> str:
-    return digest({key: value for key, value in inputs.items() if key != "data"})
+    return digest({key: value for key, value in inputs.items() if key not in _OF_DATA})

@@ -614,6 +614,11 @@ LOCAL = {
     "loss_type": "ipo",
     "desirable_weight": 1.5,
     "undesirable_weight": 1.5,
+    "max_steps": 7,
+    "eval_steps": 7,
+    "early_stopping": {"patience": 2},
+    "early_stopping.patience": 2,
+    "early_stopping.min_delta": 0.5,
 }
 METHODS_OF = {"max_length": "continued-pretraining", "beta": "dpo", "loss_type": "dpo"}
 METHODS_OF |= dict.fromkeys(("desirable_weight", "undesirable_weight"), "kto")
@@ -622,13 +627,17 @@ METHODS_OF |= dict.fromkeys(("desirable_weight", "undesirable_weight"), "kto")
 def test_every_local_hyperparameter_has_a_case():
     models = (one for one in vars(local).values() if isinstance(one, type))
     own = [one for one in models if issubclass(one, BaseModel) and one is not BaseModel]
-    assert {name for model in own for name in model.model_fields} == LOCAL.keys()
+    known = {name.rpartition(".")[2] for name in LOCAL}
+    assert {name for model in own for name in model.model_fields} == known
 
 
 @pytest.mark.parametrize("name", LOCAL)
 def test_a_local_hyperparameter_is_part_of_the_identity_and_read_by_the_trainer(name):
     method = METHODS_OF.get(name, "supervised")
-    assert local.parse(method, {name: LOCAL[name]}) != local.parse(method, {})
+    outer, _, name = name.rpartition(".")
+    written = {name: LOCAL[f"{outer}.{name}" if outer else name]}
+    before, after = ({outer: {}}, {outer: written}) if outer else ({}, written)
+    assert local.parse(method, after) != local.parse(method, before)
     folder = ROOT / "backends/local_gpu"
     readers = [path for path in folder.rglob("*.py") if path.name != "hyperparameters.py"]
     assert any(f'"{name}"' in path.read_text() for path in readers), "nothing reads it"

@@ -33,6 +33,8 @@ from backends.local_gpu.models.quantized import measure_as_trained, opening
 from backends.local_gpu.models.safetensors_headers import headers
 from backends.local_gpu.tokens.chat_tokens import Chat
 
+_OF_THE_END: Final = ("best_step", "stopped_because")
+"""Facts of a training that its held-out loss or a limit ended."""
 _WEIGHTS: Final = "*.safetensors"
 _TRAINABLE: Final = {"BF16": torch.bfloat16, "F16": torch.float16}
 _PRECISIONS: Final = {
@@ -213,6 +215,6 @@ def _card_rows(request: TrainRequest, facts: Mapping[str, Json]) -> Iterator[str
     for key in ("steps", "epochs", "trained_tokens", "train_loss", "held_out_loss_before"):
         yield f"| {key.replace('_', ' ')} | {facts[key]} |"
     yield f"| held out loss | {facts['held_out_loss']} |"
-    for key in ("held_out_reward_accuracy", "held_out_reward_margin"):
+    for key in ("held_out_reward_accuracy", "held_out_reward_margin", *_OF_THE_END):
         if key in facts:
             yield f"| {key.replace('_', ' ')} | {facts[key]} |"

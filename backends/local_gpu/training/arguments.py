@@ -1,10 +1,11 @@
-"""Arguments of transformers' Trainer, from a job's hyperparameters."""
+"""Arguments of transformers' Trainer and its optimiser, from a job's hyperparameters."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from transformers import TrainingArguments
+from peft.optimizers import create_loraplus_optimizer
+from transformers import Trainer, TrainingArguments
 
 from backends.local_gpu.jobs.run_dir import RunDir
 
@@ -41,8 +42,25 @@ def training_arguments(
         **({"optim": "adamw_bnb_8bit"} if settings.get("optim") == "adamw_8bit" else {}),
         disable_tqdm=True,
         log_level="warning",
+        max_steps=settings.get("max_steps") or -1,
         remove_unused_columns=False,
         # Absent where batches have a number of tokens: the trainer makes its batches itself.
         per_device_train_batch_size=settings.get("per_device_train_batch_size", 1),
         **{name: settings[name] for name in names},
     )
+
+
+def two_rates(
+    model: torch.nn.Module, args: TrainingArguments, ratio: float
+) -> torch.optim.Optimizer:
+    """Return an optimiser with a higher rate for an adapter's second matrices (LoRA+)."""
+    kind, arguments = Trainer.get_optimizer_cls_and_kwargs(args, model)
+    optimizer: torch.optim.Optimizer = create_loraplus_optimizer(
+        model,
+        kind,
+        loraplus_lr_ratio=ratio,
+        loraplus_lr_embedding=args.learning_rate,
+        loraplus_weight_decay=args.weight_decay,
+        **arguments,
+    )
+    return optimizer

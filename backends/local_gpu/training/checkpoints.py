@@ -17,12 +17,17 @@ class TrainingState:
 
     Attributes:
         loss_sum: Sum of all steps' mean losses.
-        held_out: Mean held-out loss before training and after every epoch.
-        observed: What was observed on held-out examples after every epoch, besides the loss.
+        held_out: Mean held-out loss before training, and at every measurement since.
+        observed: What was observed on held-out examples at these measurements, besides the loss.
         seconds: Time spent training, without interruptions.
         halvings: How often batches were halved to fit the memory.
         measuring: Part of `seconds` spent measuring held-out examples.
         slots: Positions of all batches so far, with their padding.
+        saving: Part of `seconds` spent writing checkpoints.
+        best_step: Step of the lowest held-out loss, where that decides; 0 before it is known.
+        best_loss: That loss.
+        best_observed: What was observed with it.
+        waited: Measurements since one that was better.
     """
 
     fingerprint: str
@@ -34,6 +39,11 @@ class TrainingState:
     measuring: float = 0.0
     halvings: int = 0
     slots: int = 0
+    saving: float = 0.0
+    best_step: int = 0
+    best_loss: float | None = None
+    best_observed: dict[str, float] = field(default_factory=dict)
+    waited: int = 0
 
 
 def newest_checkpoint(

@@ -1,7 +1,10 @@
 """Disk space that a training needs, and checks that it is free."""
 
 import errno
+import os
 import shutil
+import tempfile
+import time
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +15,10 @@ from backends.contract.errors import BackendError
 _MOMENTS: Final = 8
 """Bytes that the optimiser stores for each trained number."""
 _GB: Final = 1e9
+_SAMPLE: Final = 32 * 2**20
+"""Bytes that are written to measure a disk."""
+_WORTH: Final = 8 * _SAMPLE
+"""Least bytes of a checkpoint for which a disk is measured."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _SAID: Final = ("No space left", "quota exceeded", "PytorchStreamWriter failed")
 """Messages of libraries that hide the error number of a full disk."""
@@ -57,6 +64,39 @@ def require_room(folder: Path, model: int) -> None:
             "Make room, for example by deleting models that are not needed: "
             "then `ftctl retry NAME`.",
         )
+
+
+def write_speed(folder: Path, checkpoint: int) -> float | None:
+    """Return how many bytes a disk writes in a second, by a sample.
+
+    Args:
+        folder: Folder to write to.
+        checkpoint: Bytes of a checkpoint; a small one is not worth a sample.
+
+    Returns:
+        None if that was not measured.
+    """
+    if checkpoint < _WORTH:
+        return None
+    sample = os.urandom(_SAMPLE)
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            began = time.monotonic()
+            file.write(sample)
+            file.flush()
+            os.fsync(file.fileno())
+            return _SAMPLE / max(time.monotonic() - began, 1e-6)
+    except OSError:
+        return None
+
+
+def without_checkpoint(folder: Path, size: int) -> str:
+    """Return that the disk has no room for a checkpoint of some bytes, for people."""
+    return (
+        f"no room for a checkpoint of {in_words(size)} beside the model to come: "
+        f"{in_words(free(folder))} are left; an interrupted training continues from the "
+        "checkpoint before, or from its beginning"
+    )
 
 
 def is_about_room(error: Exception) -> bool:

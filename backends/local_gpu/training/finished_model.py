@@ -23,6 +23,7 @@ from backends.local_gpu.models.adapters import save_adapter
 from backends.local_gpu.models.base_folders import base_folder
 from backends.local_gpu.models.model_files import weights_digest
 from backends.local_gpu.models.model_folders import model_card, save_model
+from backends.local_gpu.training.ending.amounts import amounts
 from backends.local_gpu.training.speed.peaks import peak_flops
 from backends.local_gpu.training.trainer import LabelledTrainer
 
@@ -38,8 +39,8 @@ def packages() -> dict[str, str]:
 def facts_of(trainer: LabelledTrainer, where: torch.device, dtype: torch.dtype) -> dict[str, Json]:
     """Return what is recorded of a finished training."""
     history, steps = trainer.history, trainer.state.global_step
-    epochs = trainer.state.num_train_epochs
-    tokens = trainer.objective.train.tokens * epochs
+    epochs: float = steps / trainer.steps_per_epoch
+    tokens, labels = amounts(trainer)
     seconds = history.seconds
     if where.type == "cuda":
         peak = torch.cuda.max_memory_allocated() / 1e6
@@ -49,20 +50,15 @@ def facts_of(trainer: LabelledTrainer, where: torch.device, dtype: torch.dtype) 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
     return {
         "trained_tokens": tokens,
-        "trained_labels": trainer.objective.train.labels * epochs,
+        "trained_labels": labels,
         "steps": steps,
-        "epochs": epochs,
+        "epochs": int(epochs) if epochs.is_integer() else round(epochs, 4),
         "train_loss": history.loss_sum / steps,
-        "held_out_loss_before": history.held_out[0] if history.held_out else None,
-        "held_out_loss": history.held_out[-1] if history.held_out else None,
-        "held_out_loss_by_epoch": list(history.held_out[1:]),
-        **{
-            f"held_out_{name}": number
-            for last in history.observed[-1:]
-            for name, number in last.items()
-        },
+        **_measured(trainer),
+        **_ended(trainer),
         **({"batch_parts": trainer.batch_parts} if history.halvings else {}),
         "seconds": round(seconds, 3),
+        "checkpoint_share": round(history.saving / seconds, 4),
         "peak_memory_mb": round(peak),
         "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu",
         "dtype": str(dtype).removeprefix("torch."),
@@ -83,7 +79,7 @@ def speed_of(
         flops: Floating-point operations that the training needed.
     """
     history = trainer.history
-    tokens = trainer.objective.train.tokens * trainer.state.num_train_epochs
+    tokens, _ = amounts(trainer)
     seconds = history.seconds - history.measuring
     peak = peak_flops(torch.cuda.get_device_name(), dtype) if where.type == "cuda" else None
     devices = trainer.args.world_size
@@ -93,6 +89,36 @@ def speed_of(
         "tflops_per_s": float(f"{flops / seconds / 1e12:.4g}"),
         "mfu": None if peak is None else round(flops / seconds / (peak * devices), 4),
     }
+
+
+def _measured(trainer: LabelledTrainer) -> dict[str, Json]:
+    """Return the held-out losses, and what was observed with that of the published weights."""
+    history, rule = trainer.history, trainer.early_stopping
+    loss = history.held_out[-1] if history.held_out else None
+    observed = history.observed[-1] if history.observed else {}
+    if rule is not None and history.best_step:
+        loss, observed = history.best_loss, history.best_observed
+    losses: dict[str, Json] = {
+        "held_out_loss_before": history.held_out[0] if history.held_out else None,
+        "held_out_loss": loss,
+    }
+    if trainer.eval_steps is None:
+        losses["held_out_loss_by_epoch"] = list(history.held_out[1:])
+    return losses | {f"held_out_{name}": number for name, number in observed.items()}
+
+
+def _ended(trainer: LabelledTrainer) -> dict[str, Json]:
+    """Return the step whose weights are published, and why the training ended before its epochs."""
+    state, rule = trainer.state, trainer.early_stopping
+    facts: dict[str, Json] = {}
+    if rule is not None and trainer.history.best_step:
+        facts["best_step"] = trainer.history.best_step
+    if rule is not None and state.global_step < state.max_steps:
+        facts["planned_steps"] = state.max_steps
+        facts["stopped_because"] = rule.reason
+    elif state.global_step < trainer.steps_per_epoch * trainer.epochs:
+        facts["stopped_because"] = "max_steps was reached"
+    return facts
 
 
 def write_model(

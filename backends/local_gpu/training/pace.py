@@ -13,6 +13,8 @@ EVERY_S: Final = 30.0
 """Least seconds between two checkpoints within an epoch."""
 _BYTES_PER_S: Final = 200e6
 """Bytes per second that a disk is assumed to write until a checkpoint was timed."""
+_LEAST_S: Final = 0.1
+"""Seconds that the first checkpoint is assumed to take, however small it is."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,7 +40,7 @@ class Pace:
 
     def __post_init__(self) -> None:
         self.saved = self.saved or self.started
-        self.cost = self.cost or self.size / _BYTES_PER_S
+        self.cost = self.cost or max(_LEAST_S, self.size / _BYTES_PER_S)
 
     def is_due(self, now: float, *, epoch_ends: bool) -> bool:
         """Return True if it is time to write a checkpoint.
@@ -53,6 +55,17 @@ class Pace:
         if not epoch_ends and now - self.saved < EVERY_S:
             return False
         return self.saving + self.cost <= SHARE * (now - self.started)
+
+    def expect(self, size: int, bytes_per_s: float | None = None) -> None:
+        """Estimate the first checkpoint anew.
+
+        Args:
+            size: Its bytes.
+            bytes_per_s: Speed of the disk, if it was measured; no faster speed counts than assumed.
+        """
+        self.size = size
+        speed = _BYTES_PER_S if bytes_per_s is None else min(bytes_per_s, _BYTES_PER_S)
+        self.cost = max(_LEAST_S, size / speed)
 
     def note_saving(self, began: float, ended: float) -> None:
         """Record the times of writing a checkpoint."""
@@ -75,13 +88,13 @@ class Pace:
         busy = now - self.started - self.measuring - self.saving
         return max(busy, 0.0) / max(steps, 1)
 
-    def left(self, now: float, steps: int, more: int, epochs: int) -> float:
-        """Return the remaining time, with measuring after each epoch included.
+    def left(self, now: float, steps: int, more: int, measurements: int) -> float:
+        """Return the remaining time, with measurements included.
 
         Args:
             now: The time.
             steps: Optimiser steps of this start.
             more: Optimiser steps that remain.
-            epochs: Measurements that remain.
+            measurements: Measurements that remain.
         """
-        return self.per_step(now, steps) * more + self.measured * epochs
+        return self.per_step(now, steps) * more + self.measured * measurements

@@ -10,6 +10,7 @@ from typing import Final
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from backends.contract.inspector import Json
+from backends.local_gpu.json_files import last_line
 from backends.local_gpu.training.trainer import LabelledTrainer
 
 _REPORT_S: Final = 0.2
@@ -19,20 +20,33 @@ _REPORTS: Final = 200
 
 
 class Reporter(TrainerCallback):  # type: ignore[misc]
-    """Writes progress, requests checkpoints, measures after epochs, stops on request.
+    """Writes progress, requests checkpoints, measures, stops on request or when a limit is reached.
 
     Attributes:
         stopping: Set by another part of the program to stop after the current step.
         cancelled: True if the training stops for good, without a checkpoint.
         used_up: True if the training stopped because it used all its time.
+        stopped_early: True if the training ended because its held-out loss fell no more.
     """
 
     def __init__(
-        self, trainer: LabelledTrainer, progress: Path, max_seconds: float | None = None
+        self,
+        trainer: LabelledTrainer,
+        progress: Path,
+        max_seconds: float | None = None,
     ) -> None:
+        """Prepare the reports of one start.
+
+        Args:
+            trainer: The training.
+            progress: File for the reports.
+            max_seconds: Seconds of device time that all starts together may take.
+        """
         self.stopping = False
         self.cancelled = False
         self.used_up = False
+        self.stopped_early = False
+        self._spent_before = spent_in(progress)
         self._trainer = trainer
         self._progress = progress
         self._max_seconds = math.inf if max_seconds is None else max_seconds
@@ -45,41 +59,53 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         """Measure the untrained model, unless an earlier start has."""
-        del args, control
+        del args
         self._first_step = state.global_step
         pace = self._trainer.pace
         # Earlier work, such as reading a checkpoint, does not count as a step's time.
         pace.started = pace.saved = time.monotonic()
         if not self._trainer.history.held_out:
-            self._measure(state)
+            self._measure(state, control)
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         """Choose the order of the epoch that begins."""
         del args, control
-        self._trainer.batches.epoch = state.global_step // self._steps_per_epoch(state)
+        self._trainer.batches.epoch = state.global_step // self._trainer.steps_per_epoch
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        """Save when due; stop on request or when the budget is used up."""
+        """Measure and save when due; stop on request or when the budget is used up."""
         del args
-        self.used_up = self._seconds() >= self._max_seconds and state.global_step < state.max_steps
+        step = state.global_step
+        ends_epoch = step % self._trainer.steps_per_epoch == 0
+        if self._trainer.eval_steps is None:
+            due = step == state.max_steps and not ends_epoch
+        else:
+            due = step == state.max_steps or step % self._trainer.eval_steps == 0
+        # A training that has ended is published, even if it was cancelled meanwhile.
+        if due and (step == state.max_steps or not self.cancelled):
+            self._measure(state, control)
+        is_over = step == state.max_steps or self.stopped_early
+        self.used_up = self.spent_s >= self._max_seconds and not is_over
         if self.stopping or self.used_up:
             control.should_training_stop = True
-        if state.global_step % self._steps_per_epoch(state) == 0:
-            return  # the epoch's end measures first and saves then
-        self._save_if_due(control, epoch_ends=False)
+        # The epoch's end saves; a training that is over inside an epoch needs no checkpoint.
+        if not ends_epoch and not is_over:
+            self._save_if_due(control, epoch_ends=False)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        """Measure after every epoch, and save if a checkpoint is due."""
+        """Measure after every epoch if steps do not decide, and save if a checkpoint is due."""
         del args
-        if self.cancelled or state.global_step % self._steps_per_epoch(state):
+        is_last = state.global_step == state.max_steps
+        if state.global_step % self._trainer.steps_per_epoch or (self.cancelled and not is_last):
             return
-        self._measure(state)
+        if self._trainer.eval_steps is None:
+            self._measure(state, control)
         self._save_if_due(control, epoch_ends=True)
 
     def on_train_end(
@@ -111,8 +137,11 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self._reported = now
         steps, pace = state.global_step - self._first_step, self._trainer.pace
         more = state.max_steps - state.global_step
-        # Measurements are made before the first step, and after every epoch.
-        unmeasured = state.num_train_epochs + 1 - len(self._trainer.history.held_out)
+        # One measurement is made before the first step.
+        planned = 1 + math.ceil(
+            state.max_steps / (self._trainer.eval_steps or self._trainer.steps_per_epoch)
+        )
+        unmeasured = planned - len(self._trainer.history.held_out)
         self._write(
             state,
             step,
@@ -125,7 +154,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             },
         )
 
-    def _measure(self, state: TrainerState) -> None:
+    def _measure(self, state: TrainerState, control: TrainerControl) -> None:
         began = time.monotonic()
         measured = self._trainer.measure()
         if measured is None:
@@ -145,12 +174,25 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             state.global_step,
             {"held_out_loss": loss, **{f"held_out_{name}": one for name, one in observed.items()}},
         )
+        rule = self._trainer.early_stopping
+        if rule is None or not state.global_step:
+            return
+        rule.judge(state.global_step, loss, observed)
+        if rule.stops and state.global_step < state.max_steps:
+            self.stopped_early = True
+            control.should_training_stop = True
 
     def _save_if_due(self, control: TrainerControl, *, epoch_ends: bool) -> None:
         due = self._trainer.pace.is_due(time.monotonic(), epoch_ends=epoch_ends)
-        if (due or self.stopping) and not (self.cancelled or self.used_up):
+        over = self.cancelled or self.used_up or self.stopped_early
+        if (due or self.stopping) and not over:
             self._trainer.history.seconds = self._seconds()
             control.should_save = True
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds of device time of all starts, with work that a killed start lost."""
+        return max(self._spent_before, self._before) + time.monotonic() - self._started
 
     def _seconds(self) -> float:
         return self._before + time.monotonic() - self._started
@@ -160,15 +202,19 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             "time_s": time.time(),
             "step": step,
             "total_steps": state.max_steps,
-            "epoch": round(step / self._steps_per_epoch(state), 4),
+            "epoch": round(step / self._trainer.steps_per_epoch, 4),
+            "spent_s": round(self.spent_s, 3),
             **values,
         }
         # Not durable on purpose: waiting for the disk several times a second costs training time.
         with self._progress.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
-    def _steps_per_epoch(self, state: TrainerState) -> int:
-        return int(state.max_steps // state.num_train_epochs)
-
     def _tokens_per_step(self) -> float:
         return self._mean_tokens * float(self._trainer.args.gradient_accumulation_steps)
+
+
+def spent_in(progress: Path) -> float:
+    """Return the seconds of device time that earlier starts have reported."""
+    line = last_line(progress, "spent_s")
+    return 0.0 if line is None else float(line["spent_s"])

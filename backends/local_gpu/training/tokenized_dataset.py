@@ -70,6 +70,13 @@ class Tokens:
             offsets=np.cumsum([0, *(len(ids) for ids, _ in rows)], dtype=np.int64),
         )
 
+    def part(self, places: Sequence[int]) -> tuple[int, int]:
+        """Return the number of tokens of some examples, and how many of them are in the loss."""
+        return (
+            int(self.lengths[list(places)].sum()),
+            sum(int(self[place][1].sum()) for place in places),
+        )
+
 
 def encode_file(
     reader: ExampleTokenizer[OneT],

@@ -48,7 +48,9 @@ from backends.local_gpu.tokens.chat_tokens import Chat
 from backends.local_gpu.tokens.tokenizers import open_example_tokenizer
 from backends.local_gpu.training.arguments import training_arguments
 from backends.local_gpu.training.checkpoints import TrainingState, newest_checkpoint
-from backends.local_gpu.training.disk_space import require_room
+from backends.local_gpu.training.disk_space import require_room, write_speed
+from backends.local_gpu.training.ending.amounts import passes
+from backends.local_gpu.training.ending.stopping import early_stopping_of, require_held_out
 from backends.local_gpu.training.finished_model import (
     facts_of,
     speed_of,
@@ -178,9 +180,7 @@ def train(run: RunDir, stop: Stop) -> bool:
     )
     trainer.notify = partial(note, run)
     _set_up(run, request, model, base, trainer)
-    if not adapter:
-        trainer.reserve = whole_size(trained, base, settings["recipe"])
-    require_room(run.path, trainer.reserve)
+    _limit(run, trainer, settings, resumed)
     reporter = Reporter(trainer, run.progress, _limit_s(request))
     trainer.add_callback(reporter)
     note(run, f"resumed from {resumed[0].name}" if resumed else f"training on {where.type}")
@@ -188,8 +188,8 @@ def train(run: RunDir, stop: Stop) -> bool:
     trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
     stop.reporter = None
     if reporter.used_up and not reporter.stopping:
-        raise _used_up(request, trainer, run)
-    if trainer.state.global_step < trainer.state.max_steps:
+        raise _used_up(request, trainer, reporter.spent_s, run)
+    if trainer.state.global_step < trainer.state.max_steps and not reporter.stopped_early:
         note(
             run,
             "stopped"
@@ -197,9 +197,10 @@ def train(run: RunDir, stop: Stop) -> bool:
             else "stopped; continues from its checkpoint when submitted",
         )
         return False
+    _end(run, trainer)
     check_learned(before, sums(trained))
     check_adapter(trained, settings["recipe"])
-    flops = work_of(model, job.train.rows) * settings["num_train_epochs"]
+    flops = work_of(model, job.train.rows) * passes(trainer)
     facts = facts_of(trainer, where, dtype) | speed_of(trainer, where, dtype, flops)
     facts["attention"] = attention_of(model)
     note(run, speed_words(facts))
@@ -233,6 +234,7 @@ def _job(run: RunDir, request: TrainRequest, model: PreTrainedModel) -> tuple[Ch
 
     train_set = encoded(run.train, run.origins)
     held_out = encoded(run.held_out, None)
+    require_held_out(settings, len(held_out))
     if len(train_set) == 0:
         raise BackendError("there is nothing to train on: the training set is empty")
     return chat, Job(
@@ -257,6 +259,9 @@ def _set_up(
     if halvings > history.halvings:
         history.halvings = halvings
         note(run, f"batches are computed in {trainer.batch_parts} parts, to fit the memory")
+    if request.hyperparameters["finetuning_type"] != "lora":
+        recipe = int(str(request.hyperparameters["recipe"]))
+        trainer.reserve = whole_size(trainer.model, base, recipe)
 
 
 def _choose_attention(
@@ -298,14 +303,44 @@ def _objective(
     return objective
 
 
+def _end(run: RunDir, trainer: LabelledTrainer) -> None:
+    """Put the best weights back, where these are kept."""
+    if trainer.early_stopping is not None:
+        note(run, trainer.early_stopping.end(trainer.state.global_step))
+
+
+def _limit(
+    run: RunDir,
+    trainer: LabelledTrainer,
+    settings: Mapping[str, Any],
+    resumed: tuple[Path, TrainingState] | None,
+) -> None:
+    """Set when a training measures, whether that ends it, and what its checkpoints may take.
+
+    Raises:
+        BackendError: The disk has no room for the model.
+    """
+    trainer.eval_steps = settings.get("eval_steps")
+    rule = early_stopping_of(settings, trainer.model, trainer.history)
+    if rule is not None:
+        trainer.stop_early(rule)
+        if resumed is not None:
+            rule.load(resumed[0])
+    require_room(run.path, trainer.reserve)
+    size = trainer.pace.size
+    trainer.pace.expect(size, write_speed(run.path, size))
+
+
 def _limit_s(request: TrainRequest) -> float | None:
     return None if request.max_gpu_hours is None else request.max_gpu_hours * 3600
 
 
-def _used_up(request: TrainRequest, trainer: LabelledTrainer, run: RunDir) -> BackendError:
+def _used_up(
+    request: TrainRequest, trainer: LabelledTrainer, spent_s: float, run: RunDir
+) -> BackendError:
     shutil.rmtree(run.checkpoints, ignore_errors=True)
     state = trainer.state
-    needed = trainer.history.seconds / 3600 * state.max_steps / state.global_step
+    needed = spent_s / 3600 * state.max_steps / state.global_step
     return BackendError(
         f"stopped at step {state.global_step} of {state.max_steps}: "
         f"budget.max_gpu_hours of {request.max_gpu_hours:g} is used up",

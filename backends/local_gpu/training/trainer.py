@@ -12,33 +12,31 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import torch
 from peft import PeftModel
-from peft.optimizers import create_loraplus_optimizer
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader
-from transformers import (
-    PrinterCallback,
-    Trainer,
-    TrainingArguments,
-)
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from backends.atomic_files import publish_dir
 from backends.contract.errors import BackendError
 from backends.local_gpu.json_files import json_bytes
+from backends.local_gpu.training.arguments import two_rates
 from backends.local_gpu.training.batching import Batch, Batches, Examples, by_length
 from backends.local_gpu.training.checkpoints import STATE, TrainingState, checkpoints
 from backends.local_gpu.training.disk_space import (
     checkpoint_size,
     free,
-    in_words,
     is_about_room,
     trained_size,
+    without_checkpoint,
 )
+from backends.local_gpu.training.ending.stopping import EarlyStopping
 from backends.local_gpu.training.fitting import is_out_of_memory
 from backends.local_gpu.training.loss import computing
 from backends.local_gpu.training.objectives.objective import Objective
@@ -58,6 +56,10 @@ _SMALL: Final = 256 * 2**20
 
 class LabelledTrainer(Trainer):  # type: ignore[misc]
     """A Trainer of an objective. See the module's docstring."""
+
+    early_stopping: EarlyStopping | None = None
+    eval_steps: int | None = None
+    """Optimiser steps between measurements; None to measure after every epoch."""
 
     def __init__(
         self,
@@ -81,6 +83,11 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
             budget=budget,
         )
         self.budget = budget
+        self.epochs = math.ceil(args.num_train_epochs)
+        """Passes over the training set, if nothing ends the training before."""
+        if args.max_steps > 0:
+            # transformers would train for more epochs.
+            args.max_steps = min(args.max_steps, self.steps_per_epoch * self.epochs)
         self.observed: torch.Tensor | None = None
         """Sums of what the batches since `take_observed` observed."""
         # The loss always divides by the items of the whole optimiser step.
@@ -118,16 +125,18 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         """Create the optimiser, with two rates where `rate_ratio` is set."""
         if self.rate_ratio is None:
             return super().create_optimizer(model)
-        kind, arguments = Trainer.get_optimizer_cls_and_kwargs(self.args, self.model)
-        self.optimizer = create_loraplus_optimizer(
-            self.model,
-            kind,
-            loraplus_lr_ratio=self.rate_ratio,
-            loraplus_lr_embedding=self.args.learning_rate,
-            loraplus_weight_decay=self.args.weight_decay,
-            **arguments,
-        )
+        self.optimizer = two_rates(self.model, self.args, self.rate_ratio)
         return self.optimizer
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of a pass over the training set; the last may have fewer examples."""
+        return math.ceil(len(self.batches) / int(self.args.gradient_accumulation_steps))
+
+    def stop_early(self, rule: EarlyStopping) -> None:
+        """Let a rule end the training; checkpoints hold its best weights too."""
+        self.early_stopping = rule
+        self.pace.expect(self.pace.size + trained_size(self.model))
 
     def get_train_dataloader(self) -> DataLoader[int]:
         """Return the batches of the epoch that `batches.epoch` names."""
@@ -307,8 +316,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
 
     def _is_turning_point(self, step: int) -> bool:
         """Return True if what comes after a step must know that its loss was finite."""
-        state, control = self.state, self.control
-        ends = step % max(1, state.max_steps // state.num_train_epochs) == 0
+        ends, control = step % self.steps_per_epoch == 0, self.control
         return step == 1 or ends or control.should_save or control.should_training_stop
 
     def _read(self) -> None:
@@ -323,14 +331,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
                         "Lower `learning_rate`, or set `dtype: float32`.",
                     )
             self.history.loss_sum += one.loss
-            self.log(
-                {
-                    "loss": one.loss,
-                    "grad_norm": one.grad_norm,
-                    "learning_rate": one.learning_rate,
-                    "step": one.step,
-                }
-            )
+            self.log(asdict(one))
 
     def _is_scale_falling(self) -> bool:
         """Return True if a gradient may be infinite because losses are still scaled too high."""
@@ -363,7 +364,9 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
                     raise
                 shutil.rmtree(self.args.output_dir, ignore_errors=True)
                 self._go_on_without(place)
-        self.pace.note_saving(began, time.monotonic())
+        ended = time.monotonic()
+        self.pace.note_saving(began, ended)
+        self.history.saving += ended - began
 
     def _write_checkpoint(self, model: torch.nn.Module, trial: object) -> None:
         folder = Path(self.args.output_dir)
@@ -373,9 +376,13 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         super()._save_checkpoint(model, trial)
         history = {key: getattr(self.history, key) for key in TrainingState.__slots__}
         (partial / STATE).write_bytes(json_bytes(history))
+        if self.early_stopping is not None:
+            self.early_stopping.save(partial)
         if final.exists():
             shutil.rmtree(final)
         publish_dir(partial, final)
+        if self.early_stopping is not None:
+            self.early_stopping.saved(final)
         kept = 2 if self.pace.size <= _SMALL else 1
         for old in checkpoints(folder.parent)[:-kept]:
             shutil.rmtree(old, ignore_errors=True)
@@ -384,11 +391,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         """Report once that the disk has no room for a checkpoint."""
         if not self._told:
             self._told = True
-            self.notify(
-                f"no room for a checkpoint of {in_words(self.pace.size)} beside the model to come: "
-                f"{in_words(free(folder))} are left; an interrupted training continues from the "
-                "checkpoint before, or from its beginning"
-            )
+            self.notify(without_checkpoint(folder, self.pace.size))
 
 
 def _sum(one: torch.Tensor | None, other: torch.Tensor | None) -> torch.Tensor | None:

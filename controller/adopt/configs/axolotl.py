@@ -110,8 +110,10 @@ TABLE: Final[Mapping[str, Key]] = {
         "curriculum_sampling shuffle_merged_datasets dataset_shard_num",
     ),
     **lost(
-        "is not there: training runs to its end", "early_stopping_patience loss_watchdog_threshold"
+        "is not carried over: hyperparameters.early_stopping: {patience: …} does it here",
+        "early_stopping_patience",
     ),
+    **lost("is not there: training runs to its end", "loss_watchdog_threshold"),
     **lost("is not there: bfloat16, or float32", "float16"),
     **lost(
         "is not there",

@@ -12,10 +12,12 @@ from controller.adopt.configs.keys import (
     lost,
     names,
     number,
+    own,
     shown,
     text,
     whole,
 )
+from controller.adopt.configs.translation import Fate
 
 SCHEDULES: Final = ("linear", "cosine", "constant", "constant_with_warmup")
 ADAMW: Final = ("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw")
@@ -49,12 +51,15 @@ TRAINER: Final[Mapping[str, Key]] = {
         "torch_compile_mode torch_empty_cache_steps use_liger_kernel tf32 use_cpu "
         "remove_unused_columns accelerator_config skip_memory_metrics use_cache debug",
     ),
-    **lost("is not there: training ends after whole epochs", "max_steps", (None, False, -1, 0)),
+    **own("max_steps"),
     **lost("is not there: embeddings get no noise", "neftune_noise_alpha", (None, False, 0)),
     **lost(
         "is not there: the loss is not smoothed", "label_smoothing_factor", (None, False, 0, 0.0)
     ),
-    **lost("is not there: the last weights are kept", "load_best_model_at_end"),
+    **lost(
+        "keeps the last weights here: hyperparameters.early_stopping keeps the best",
+        "load_best_model_at_end",
+    ),
     **lost("is not there: batches are drawn at random", "group_by_length"),
     **lost("is not there: the last batch is trained too", "dataloader_drop_last"),
     **lost("is not there: the batch size stays as it is", "auto_find_batch_size"),
@@ -80,6 +85,22 @@ def read_epochs(account: Account, key: str, default: float) -> None:
         account.translated(key, f"hyperparameters.num_train_epochs: {rounded}")
     else:
         account.lost(key, f"is not whole: hyperparameters.num_train_epochs is {rounded} here")
+    _read_steps(account, rounded)
+
+
+def _read_steps(account: Account, epochs: int) -> None:
+    """Write `max_steps`, which only shortens a training here."""
+    steps = account.value("max_steps", number)
+    if not isinstance(steps, int | float) or steps < 1:
+        if account.has("max_steps"):
+            account.note(Fate.IDLE, "max_steps", "is without effect there")
+        return
+    account.hyperparameters["max_steps"] = int(steps)
+    account.lost(
+        "max_steps",
+        f"is hyperparameters.max_steps: {int(steps)} here, which ends the training earlier than "
+        f"num_train_epochs: {epochs}, but no later",
+    )
 
 
 def read_schedule(account: Account, key: str, default: str) -> None:

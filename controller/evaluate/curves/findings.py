@@ -86,7 +86,11 @@ class Finding:
 
 
 def findings_of(
-    points: Sequence[CurvePoint], *, base_loss: float | None = None, method: str = ""
+    points: Sequence[CurvePoint],
+    *,
+    base_loss: float | None = None,
+    method: str = "",
+    keeps_best: bool = False,
 ) -> tuple[Finding, ...]:
     """Return everything that is wrong with a training, worst first.
 
@@ -95,17 +99,19 @@ def findings_of(
         base_loss: The base model's held-out loss, as an evaluation measured it with the base's own
             template; None if it is not known.
         method: Training method; the first loss of `dpo` or `kto` says nothing about the template.
+        keeps_best: True if the weights of the lowest held-out loss are kept, so that it may rise.
     """
     known = METHODS.get(method)
     is_relative = known is not None and known.is_of_preferences
     high = None if is_relative else _high_start(points, base_loss)
-    exploded = _divergence(points)
+    exploded = _divergence(points, is_relative=is_relative)
     if exploded is not None:
         return tuple(filter(None, [exploded, high]))
-    return tuple(filter(None, [high, _overfitting(points), _plateau(points)]))
+    rising = None if keeps_best else _overfitting(points)
+    return tuple(filter(None, [high, rising, _plateau(points)]))
 
 
-def _divergence(points: Sequence[CurvePoint]) -> Finding | None:
+def _divergence(points: Sequence[CurvePoint], *, is_relative: bool) -> Finding | None:
     for point in points:
         for what, loss in (("train", point.train_loss), ("held-out", point.held_out_loss)):
             if loss is not None and not math.isfinite(loss):
@@ -115,8 +121,9 @@ def _divergence(points: Sequence[CurvePoint]) -> Finding | None:
     if len(train) >= _FEW:
         start, end = _ends(train, _TENTHS)
         first = train[0][1]
-        # A level above chance is never the noise of a batch.
-        limit = min(start, max(first, CHANCE / EXPLOSION))
+        # A level above chance is never the noise of a batch, and next to its base every example has
+        # the same loss at first.
+        limit = min(start, first if is_relative else max(first, CHANCE / EXPLOSION))
         if end > EXPLOSION * limit and end - limit > LEAST_RISE:
             text = (
                 f"the train loss rose from {first:.3g} to {end:.3g}, {_over(EXPLOSION)}: {_LOWER}"

@@ -94,6 +94,7 @@ class Train(CancellingAction):
 
     def json(self) -> dict[str, Json]:
         """Return the job, its price, and what forces it."""
+        earlier: dict[str, Json] = {"may_stop_earlier": True}
         value: dict[str, Json] = {
             **self.effects_json(),
             "fingerprint": self.fingerprint,
@@ -104,6 +105,7 @@ class Train(CancellingAction):
                 "usd": self.estimate.usd,
                 "gpu_hours": self.estimate.gpu_hours,
                 "steps": self.estimate.steps,
+                **(earlier if self.estimate.may_stop_earlier else {}),
                 "basis": self.estimate.basis,
             },
             "shutdown_date": self.shutdown.date if self.shutdown else None,
@@ -212,7 +214,9 @@ def _estimate_text(estimate: Estimate) -> str:
         low, high = estimate.gpu_hours
         parts.append(f"{number(low)} - {number(high)} GPU hours")
     if estimate.steps is not None:
-        parts.append(f"{estimate.steps:,} steps")
+        parts.append(f"{'at most ' * estimate.may_stop_earlier}{estimate.steps:,} steps")
+    if estimate.may_stop_earlier:
+        parts.append("may stop earlier")
     if estimate.basis:
         parts.append(estimate.basis)
     return ", ".join(parts)

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from backends.contract.jobs import BaseModel, JobState, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.jobs.process_identity import describe
 from backends.local_gpu.jobs.run_dir import create, write_end
+from backends.local_gpu.jobs.speeds import remember
 from backends.local_gpu.jobs.worker_record import write_worker
 
 BASE = BaseModel(reference="/models/none", revision=None, identity="sha256:1")
@@ -58,6 +60,39 @@ def make_request(tmp_path, backend):
 def test_the_steps_of_a_training_are_known(backend, make_request, settings, examples, steps):
     estimate = backend.estimate(make_request(**settings), examples, None)
     assert (estimate.steps, estimate.usd, estimate.gpu_hours) == (steps, (0.0, 0.0), None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps", "earlier"),
+    [
+        ({"max_steps": 5}, 5, False),
+        ({"max_steps": 500}, 9, False),
+        ({"early_stopping": {"patience": 1}}, 9, True),
+        ({"early_stopping": {"patience": 2}}, 9, False),  # it ends with the third measurement
+        ({"early_stopping": {"patience": 2}, "eval_steps": 2}, 9, True),
+        ({"early_stopping": {"patience": 2}, "eval_steps": 2, "max_steps": 6}, 6, False),
+    ],
+)
+def test_what_may_end_a_training_is_in_its_estimate(
+    backend, make_request, settings, steps, earlier
+):
+    estimate = backend.estimate(make_request(**settings), 24, None)
+    assert (estimate.steps, estimate.may_stop_earlier) == (steps, earlier)
+
+
+def test_what_may_end_a_training_is_in_its_hours(backend, make_request, tmp_path):
+    def hours(**settings):
+        request = replace(make_request(**settings), max_gpu_hours=1.0)
+        return backend.estimate(request, 24, 7200).gpu_hours
+
+    facts = {"seconds": 3600.0, "device": "cpu", "trained_tokens": 21_600, "epochs": 3}
+    (tmp_path / "state").mkdir()
+    remember(tmp_path / "state", make_request(), facts, 24)
+    whole = hours()
+    assert whole is not None
+    assert hours(max_steps=3) == pytest.approx([one / 3 for one in whole])
+    stopping = hours(early_stopping={"patience": 1})
+    assert stopping == pytest.approx([whole[0] * 2 / 3, whole[1]])
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,14 @@ def test_filled_batches_leave_nothing_unsaid(method, raw, field, says):
     assert says in problem.message
 
 
+def test_limits_are_part_of_the_identity_only_where_they_are_set():
+    later = {"max_steps": None, "eval_steps": None, "early_stopping": None}
+    assert parse("supervised", later) == LORA
+    complete = {"early_stopping": {"patience": 3, "min_delta": 0.0}}
+    for given in ({}, {"patience": 3}, {"min_delta": 0}, {"patience": 3, "min_delta": 0.0}):
+        assert parse("supervised", {"early_stopping": given}) == LORA | complete
+
+
 @pytest.mark.parametrize("key", [key for key in LORA if key not in {"recipe", "chat_template"}])
 def test_writing_out_a_default_changes_nothing(key):
     assert parse("supervised", {key: LORA[key]}) == LORA
@@ -129,6 +137,23 @@ def test_writing_out_a_default_changes_nothing(key):
         ({"target_modules": []}, "target_modules", "must not be empty", ""),
         ({"target_modules": "q_proj"}, "target_modules", "all-linear or a list", ""),
         ({"warmup_steps": 1.5}, "warmup_steps", "whole number of steps, or a fraction", ""),
+        ({"max_steps": 0}, "max_steps", "must be at least 1, not 0", ""),
+        ({"eval_steps": 0.5}, "eval_steps", "must be a whole number, not 0.5", ""),
+        ({"early_stopping": 3}, "early_stopping", "must be", ""),
+        ({"early_stopping": True}, "early_stopping", "must be", ""),
+        (
+            {"early_stopping": {"patience": 0}},
+            "early_stopping.patience",
+            "must be at least 1, not 0",
+            "",
+        ),
+        (
+            {"early_stopping": {"patiense": 3}},
+            "early_stopping.patiense",
+            "is not",
+            "Did you mean `patience`?",
+        ),
+        ({"early_stopping_patience": 3}, "early_stopping_patience", "is not", "early_stopping"),
         ({"warmup_steps": -1}, "warmup_steps", "must be at least 0, not -1", ""),
         ({"finetuning_type": "qlora"}, "finetuning_type", "must be one of lora, full", ""),
         ({"finetuning_type": "full", "r": 4}, "r", "belongs to an adapter", "lora"),
@@ -163,6 +188,8 @@ def test_other_methods_are_refused():
         {"target_modules": ["q_proj", "v_proj"]},
         {"chat_template": "chatml"},
         {"learning_rate": 1},
+        {"max_steps": 100},
+        {"eval_steps": 10},
     ],
 )
 def test_what_is_allowed_is_kept(raw):

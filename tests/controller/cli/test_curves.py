@@ -2,11 +2,12 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from backends.contract.errors import BackendError
-from backends.contract.jobs import CurvePoint
+from backends.contract.jobs import CurvePoint, JobState
 from backends.testing import CURVE, ScriptedBackend
 
 pytestmark = pytest.mark.usefixtures("installed")
@@ -161,3 +162,30 @@ def test_the_log_names_what_is_wrong_while_it_trains(shell, answer):
     code, text = shell("logs", "faq")
     assert code == 0
     assert text.endswith("! losses: not read: no metrics\n")
+
+
+def running(shell):
+    """Submit the job of a spec, which trains and trains."""
+    assert shell("apply", "--auto-approve", "--no-wait")[0] == 0
+    job = shell.json("show", "faq")[1]["job"]["id"]
+    shell.backend.set_script(job, *[JobState.RUNNING] * 11)
+
+
+def test_the_status_names_what_is_wrong_while_it_trains(shell, answer, monkeypatch):
+    answer(OVERFITS)
+    shell.declare()
+    running(shell)
+    assert "running 10 %, overfits" in shell("status")[1]
+    assert shell.json("status")[1]["finetunes"]["faq"]["findings"] == ["overfitting"]
+    assert "faq" in shell("status", "--where", "state == 'overfits'")[1]
+    answer(BackendError("the disk is gone"))
+    code, text = shell("status")
+    assert code == 0
+    assert "the disk is gone" in text
+    # A service would be asked once for each job.
+    answer(OVERFITS)
+    capabilities = ScriptedBackend.capabilities
+    monkeypatch.setattr(
+        ScriptedBackend, "capabilities", lambda self: replace(capabilities(self), remote=True)
+    )
+    assert "overfits" not in shell("status")[1]

@@ -68,6 +68,24 @@ def test_fingerprints_of_prompts_are_pinned():
     assert of_prompt(prompt={"few_shot": 0, "system": None}) == of_prompt()
 
 
+def test_held_out_examples_that_decide_the_weights_are_an_input(make):
+    """The literal may only change together with the scheme's tag."""
+    given = [
+        training_inputs(
+            make.spec(),
+            base_model="model:tiny",
+            hyperparameters={"early_stopping": {"patience": 3, "min_delta": 0.0}},
+            train_digest=CHANGED,
+            held_out_digest=held_out,
+        )
+        for held_out in (None, CHANGED)
+    ]
+    assert given[1] == given[0] | {"held_out": CHANGED}
+    assert fingerprint(TRAINING_SCHEME, given[1]) == (
+        "ft1:19c3f04e94f60216ede52328dcc7ac42eee69d9ce818ce1eecb40ff62ea9f67b"
+    )
+
+
 @pytest.mark.parametrize(
     "changed",
     [

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from backends.contract.jobs import CurvePoint
 from controller.evaluate.curves.findings import Finding
-from controller.render.curve import curve_summary, finding_line
+from controller.render.curve import curve_summary, end_lines, finding_line
 from controller.render.curve_plot import curve_plot
 
 OVERFITS = [
@@ -78,3 +78,16 @@ def test_any_curve_fits_into_a_terminal(points):
     drawn = curve_plot("카페\x1b[31m", sorted(points, key=lambda point: point.step))
     assert "\x1b" not in drawn
     assert max(map(cell_len, drawn.splitlines()), default=0) <= 79
+
+
+def test_why_a_training_ended_is_shown(golden):
+    stopped = {
+        "steps": 1260,
+        "planned_steps": 4500,
+        "best_step": 1110,
+        "stopped_because": "the held-out loss was no lower than 1.234 in 3 measurements",
+    }
+    ended = {"steps": 2000, "stopped_because": "max_steps was reached"}
+    whole = {"steps": 90, "best_step": 90}
+    given = (stopped, ended, whole, {"steps": 9}, {})
+    golden("render/ended.txt", "\n\n".join("\n".join(end_lines(facts)) for facts in given))

@@ -39,6 +39,10 @@ class Sequences:
         """Number of tokens in the loss."""
         return self.rows.labels
 
+    def part(self, places: Sequence[int]) -> tuple[int, int]:
+        """Return `tokens` and `labels` of some examples."""
+        return self.rows.part(places)
+
     def collate(self, places: Sequence[int]) -> Batch:
         """Return a batch of rows, padded or packed."""
         return pack(self.rows, places) if self.packed else collate(self.rows, places)

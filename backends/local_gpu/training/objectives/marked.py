@@ -56,6 +56,10 @@ class Marked:
         """Number of tokens in the loss."""
         return self.rows.labels
 
+    def part(self, places: Sequence[int]) -> tuple[int, int]:
+        """Return `tokens` and `labels` of some examples."""
+        return self.rows.part(places)
+
     def collate(self, places: Sequence[int]) -> Batch:
         """Return some rows, their marks and references, and the rows with other answers."""
         others = collate(self.others, places)

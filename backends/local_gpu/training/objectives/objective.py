@@ -42,6 +42,9 @@ class ExampleSet(Protocol):
     def labels(self) -> int:
         """Number of tokens in the loss."""
 
+    def part(self, places: Sequence[int]) -> tuple[int, int]:
+        """Return `tokens` and `labels` of some examples."""
+
     def collate(self, places: Sequence[int]) -> Batch:
         """Return a batch of examples."""
 

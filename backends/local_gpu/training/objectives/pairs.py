@@ -46,6 +46,10 @@ class Pairs:
         """Number of tokens in the loss."""
         return self.rows.labels
 
+    def part(self, places: Sequence[int]) -> tuple[int, int]:
+        """Return `tokens` and `labels` of some examples."""
+        return self.rows.part([row for place in places for row in (2 * place, 2 * place + 1)])
+
     def collate(self, places: Sequence[int]) -> Batch:
         """Return the preferred rows of some pairs, then the others, with their references."""
         order = [2 * place for place in places] + [2 * place + 1 for place in places]

@@ -64,3 +64,10 @@ def test_a_model_needs_room_before_it_is_trained(tmp_path, monkeypatch, left, en
 def test_a_full_disk_is_known_by_its_number(number):
     assert room.is_about_room(OSError(number, "words"))
     assert not room.is_about_room(OSError(errno.EACCES, "Permission denied"))
+
+
+def test_the_speed_of_a_disk_is_measured_for_large_checkpoints(tmp_path):
+    assert room.write_speed(tmp_path, 10**6) is None
+    assert 1e4 < room.write_speed(tmp_path, 10**10) < 1e13
+    assert not list(tmp_path.iterdir())
+    assert room.write_speed(tmp_path / "gone", 10**10) is None

@@ -63,8 +63,8 @@ def test_measuring_and_saving_are_no_part_of_what_a_step_takes():
     # Ten steps of two seconds each, and a checkpoint.
     pace.note_saving(120.0, 125.0)
     assert pace.per_step(125.0, 10) == 2.0
-    assert pace.left(125.0, 10, more=20, epochs=0) == 40.0
-    assert pace.left(125.0, 10, more=20, epochs=2) == 240.0
+    assert pace.left(125.0, 10, more=20, measurements=0) == 40.0
+    assert pace.left(125.0, 10, more=20, measurements=2) == 240.0
 
 
 def test_the_first_step_has_no_time_yet():
@@ -85,4 +85,17 @@ def test_a_step_s_time_is_known_whatever_happens_between_steps(step_s, steps, me
     now += saved_s
     assert abs(pace.per_step(now, steps) - step_s) < 1e-6
     expected = 7 * step_s + 2 * measured_s
-    assert abs(pace.left(now, steps, more=7, epochs=2) - expected) < 1e-4
+    assert abs(pace.left(now, steps, more=7, measurements=2) - expected) < 1e-4
+
+
+def test_a_slow_disk_is_known_before_the_first_checkpoint():
+    pace = Pace(started=0.0, size=1)
+    pace.expect(1_600_000_000, 20e6)
+    # 80 s are expected: worth it after 1,600.
+    assert not pace.is_due(1_599.0, epoch_ends=True)
+    assert pace.is_due(1_601.0, epoch_ends=True)
+    pace.expect(1_600_000_000, 9e9)
+    assert not pace.is_due(159.0, epoch_ends=True)
+    pace.expect(10)
+    assert not pace.is_due(1.9, epoch_ends=True)
+    assert pace.is_due(2.1, epoch_ends=True)

@@ -164,3 +164,18 @@ def test_losses_that_only_fall_are_never_overfitting_nor_divergence(losses):
     ordered = sorted(losses, reverse=True)
     held_out = list(enumerate(ordered))
     assert not {OVERFITTING, DIVERGENCE} & {*names(curve(ordered, held_out))}
+
+
+def test_a_rise_after_the_weights_that_are_kept_does_no_harm():
+    points = curve(LEARNS, [(0, 2.0), (10, 1.2), (20, 1.5)])
+    assert names(points) == ["overfitting"]
+    assert names(points, keeps_best=True) == []
+    assert names(curve([2.0, NAN]), keeps_best=True) == ["divergence"]
+
+
+def test_a_loss_next_to_the_base_is_exact_at_first():
+    """The first steps of a huge rate are above the start already."""
+    points = curve([0.693, 0.895, 4.42, 8.3, 6.26, 3.27, 1.1, 2.02, 1.47, 1.14, 1.7, 2.23])
+    assert "divergence" in names(points, method="dpo")
+    assert "divergence" not in names(points)
+    assert "divergence" not in names(curve([0.693, 0.9, 0.8, 0.7, 0.72, 0.69]), method="dpo")

@@ -1,0 +1,1 @@
+"""How a training ends: early stopping, and what was read by then."""
