@@ -94,6 +94,8 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
         or _similar(name, known, _SURE)
         # `fqa` is `faq`.
         or only(lambda one: len(name) >= _SHORT and sorted(_letters(one)) == sorted(_letters(name)))
+        # `acc` is `accuracy`, and not `preference_accuracy`.
+        or only(lambda one: len(name) >= _SHORT and _letters(one).startswith(_letters(name)))
         # `epochs` and `num_epoch` are `num_train_epochs`.
         or only(lambda one: _is_within(words, _words(one)))
         # `max_seq_length` is `max_length`.

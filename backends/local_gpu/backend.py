@@ -17,7 +17,7 @@ from typing import Final
 from backends.contract.backend import Endpoint
 from backends.contract.capabilities import Capabilities
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
-from backends.contract.errors import BaseModelUnknown, FieldProblem, HyperparametersInvalid
+from backends.contract.errors import BaseModelUnknown, HyperparametersInvalid
 from backends.contract.exports import FORMATS, ExportRequest, ExportStep
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import (
@@ -55,7 +55,7 @@ from backends.local_gpu.jobs.job_events import event_of
 from backends.local_gpu.jobs.launchers import LAUNCHERS
 from backends.local_gpu.jobs.run_dir import NAME, RunDir, run_of, runs_by_name, runs_of
 from backends.local_gpu.jobs.run_dir import create as create_run
-from backends.local_gpu.json_files import read_json, read_lines
+from backends.local_gpu.json_files import read_lines
 from backends.local_gpu.memory.needs import memory_of
 from backends.local_gpu.memory.room import room_of
 from backends.local_gpu.memory.shape import read_shape
@@ -371,17 +371,7 @@ def _require_fitting(base_model: BaseModel, settings: Mapping[str, Json]) -> Non
         HyperparametersInvalid: With every setting that does not fit.
     """
     folder = base_models.model_folder(base_model)
-    config = read_json(folder / "config.json") or {}
     problems = packing_problems(folder, settings)
-    if "quantization_config" in config and settings.get("finetuning_type") == "full":
-        problems.append(
-            FieldProblem(
-                field="finetuning_type",
-                message=f"the weights of {base_model.reference} are quantised: "
-                "only an adapter learns",
-                remedy="Write `finetuning_type: lora`, or name the model that is not quantised.",
-            )
-        )
     # These fit every model, and are the most common settings.
     special = settings.get("lora_dropout") or settings.get("use_dora")
     if settings.get("target_modules", _EVERY) != _EVERY or special:

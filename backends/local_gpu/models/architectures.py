@@ -16,7 +16,7 @@ from backends.contract.errors import BackendError
 from backends.local_gpu.json_files import read_json
 
 _TABLE: Final = r"^{name} = OrderedDict\(\n(.*?)^\)"
-_ENTRY: Final = re.compile(r'^\s+\("([\w.-]+)", ', re.MULTILINE)
+_ENTRY: Final = re.compile(r'^ {4,8}\("([\w.-]+)", ', re.MULTILINE)
 _ASKED: Final = (
     "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
     "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES",
@@ -45,7 +45,8 @@ def require_trainable(folder: Path, name: str) -> None:
         raise BackendError(
             f"the weights of {name} are stored quantised ({method}{size}), and training needs them "
             "as they were before",
-            "Name the model from which it was made; its card names it.",
+            "Name the model from which it was made, which its card names; with `quantization: nf4` it "
+            "takes as little memory.",
         )
 
 

@@ -167,9 +167,10 @@ def write_model(
     }
     complete(partial, texts)
     # From here on there is a model: a request to stop comes too late.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     publish_dir(partial, run.model)
     write_success(run, facts)
+    signal.signal(signal.SIGTERM, before)
 
 
 def write_success(run: RunDir, facts: Mapping[str, Json]) -> None:

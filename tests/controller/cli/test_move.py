@@ -204,7 +204,9 @@ def test_data_that_the_new_home_does_not_read_is_refused_at_once(fleet):
     assert code == 1
     assert "finetunes/data/faq.jsonl:42: a message contains an image" in text
     assert "finetunes/data/faq.jsonl:43: the base model's chat template does not show calls" in text
-    assert "finetunes/graded.yaml:5: method: the local-gpu backend does not do reinforcement" in text
+    assert (
+        "finetunes/graded.yaml:5: method: the local-gpu backend does not do reinforcement" in text
+    )
     assert "Move it to an endpoint that trains reinforcement" in text
     assert "3 problems in 2 files. Nothing was done." in text
     assert (spec_of(shell), spec_of(shell, "graded")) == (SPEC, graded)

@@ -261,11 +261,11 @@ def test_every_layer_that_is_named_is_trained(bases, trained, names):
 
 
 def test_a_layer_that_learns_nothing_fails_the_job(bases, trained, monkeypatch):
-    def on_all(model, _settings):
+    def on_all(model, _request, _base):
         config = peft.LoraConfig(task_type="CAUSAL_LM", r=8, target_modules=["q_proj", "fc1"])
         return peft.get_peft_model(model, config)
 
-    monkeypatch.setattr("backends.local_gpu.training.train.add_adapter", on_all)
+    monkeypatch.setattr("backends.local_gpu.training.train.start_adapter", on_all)
     with pytest.raises(BackendError, match=r"adapter on model\.vision_tower.* has learned nothing"):
         trained(bases("gemma3"))
 
