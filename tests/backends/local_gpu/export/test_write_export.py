@@ -13,6 +13,7 @@ import pytest
 from backends.contract.errors import BackendError, ModelMissing
 from backends.contract.exports import FORMATS, ExportRequest
 from backends.local_gpu.export import export_process
+from tests.children import until
 from tests.tiny_base import make_base
 
 pytestmark = [
@@ -345,6 +346,8 @@ def test_a_child_that_is_killed_is_told_apart(backend, asked, tmp_path):
     steps = backend.export_model(asked[1])
     next(steps)
     (work,) = (tmp_path / "state/exports").iterdir()
+    # While a process becomes another program, it has no command line.
+    until(lambda: process_ids(str(work)), 60)
     (process,) = process_ids(str(work))
     os.kill(process, signal.SIGKILL)
     with pytest.raises(BackendError, match="was ended by the system") as caught:
