@@ -13,6 +13,7 @@ from controller.adopt.configs.keys import (
     LineOf,
     flag,
     flat,
+    four_bits,
     go_through,
     idle,
     lost,
@@ -23,6 +24,9 @@ from controller.adopt.configs.keys import (
     whole,
 )
 from controller.adopt.configs.shared import (
+    EIGHT_BITS,
+    LORA_PLUS,
+    PACKS,
     TRAINER,
     read_blocks,
     read_epochs,
@@ -62,15 +66,13 @@ TABLE: Final[Mapping[str, Key]] = {
     "weight_decay": Becomes(name="weight_decay", read=number, default=0.0),
     "max_grad_norm": Becomes(name="max_grad_norm", read=number, default=1.0),
     **lost(
-        "packs several examples into one sequence; each example is a sequence of its own here, "
-        "so the same number of epochs has more steps",
+        PACKS,
         "sample_packing multipack_real_batches pretrain_multipack_attn batch_flattening "
         "pretraining_sample_concatenation",
     ),
     **lost(
-        "quantizes the base model for training; here it is trained in `dtype`, which needs more "
-        "memory and gives other weights",
-        "load_in_4bit load_in_8bit gptq bnb_config_kwargs model_quantization_config use_onebitllms "
+        EIGHT_BITS,
+        "load_in_8bit gptq bnb_config_kwargs model_quantization_config use_onebitllms "
         "qat quantization fp8 quantize_moe_experts",
     ),
     **lost("trains on the questions too; only answers are learned here", "train_on_inputs"),
@@ -78,7 +80,7 @@ TABLE: Final[Mapping[str, Key]] = {
         "is not there: an adapter is trained on linear layers alone",
         "lora_modules_to_save lora_target_parameters lora_rank_pattern lora_alpha_pattern "
         "lora_fan_in_fan_out peft_layers_to_transform peft_layers_pattern peft_layer_replication "
-        "peft_trainable_token_indices loraplus_lr_ratio peft_use_dora peft_init_lora_weights peft "
+        "peft_trainable_token_indices peft_init_lora_weights peft "
         "relora relora_prune_ratio jagged_restart_steps",
     ),
     **lost("continues an adapter that exists; a new one is trained here", "lora_model_dir"),
@@ -160,7 +162,11 @@ _ADAPTER: Final[Mapping[str, Key]] = {
     "lora_alpha": Becomes(name="lora_alpha", read=number, default=8),
     "lora_dropout": Becomes(name="lora_dropout", read=number, default=0.0),
     "peft_use_rslora": Becomes(name="use_rslora", read=flag, default=False),
+    "load_in_4bit": Becomes(name="quantization", read=four_bits),
+    "peft_use_dora": Becomes(name="use_dora", read=flag),
+    **LORA_PLUS,
 }
+_NO_ADAPTER: Final = "belongs to an adapter, and none is trained"
 _REMEDY: Final = (
     "Write the spec yourself for `dpo` and `kto` (`ftctl help training`); a server may offer "
     "more: `ftctl help servers`."
@@ -177,7 +183,8 @@ def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Transla
     """
     account = Account(given=flat(config), file=file, line_of=line_of)
     has_adapter = _read_adapter(account)
-    go_through(account, {**TABLE, **(_ADAPTER if has_adapter else own(" ".join(_ADAPTER)))})
+    adapter = _ADAPTER if has_adapter else idle(_NO_ADAPTER, " ".join(_ADAPTER))
+    go_through(account, {**TABLE, **adapter})
     _refuse_methods(account)
     read_epochs(account, "num_epochs", 1)
     read_schedule(account, "lr_scheduler", "cosine")

@@ -146,6 +146,8 @@ class Account:
         if value is not None:
             self.hyperparameters[entry.name] = value
             self.translated(key, f"hyperparameters.{entry.name}: {_shown(value)}")
+        elif self.has(key):
+            self.note(Fate.IDLE, key, "is switched off")
 
 
 def go_through(account: Account, table: Mapping[str, Key]) -> None:
@@ -232,6 +234,11 @@ def flag(value: Json) -> Json:
     if isinstance(value, str) and value.lower() in _YES | _NO:
         return value.lower() in _YES
     raise UnfitValue("true or false")
+
+
+def four_bits(value: Json) -> Json:
+    """Read a switch of 4-bit weights: `nf4`, or nothing."""
+    return "nf4" if flag(value) else None
 
 
 def number(value: Json) -> Json:

@@ -13,6 +13,7 @@ from controller.adopt.configs.keys import (
     Becomes,
     Key,
     LineOf,
+    UnfitValue,
     flag,
     flat,
     go_through,
@@ -26,6 +27,10 @@ from controller.adopt.configs.keys import (
 )
 from controller.adopt.configs.llama_factory_rows import read_rows
 from controller.adopt.configs.shared import (
+    DORA,
+    EIGHT_BITS,
+    LORA_PLUS,
+    PACKS,
     TRAINER,
     read_blocks,
     read_epochs,
@@ -48,6 +53,16 @@ TYPICAL: Final = (
 )
 """Keys of which one tells this tool's configurations from all others, beside those it needs."""
 
+_NF4_BITS: Final = 4
+_NO_ADAPTER: Final = "belongs to an adapter, and none is trained"
+
+
+def _bits(value: Json) -> Json:
+    if whole(value) != _NF4_BITS:
+        raise UnfitValue("4: local-gpu trains adapters on 4 bits (nf4), or on the whole weights")
+    return "nf4"
+
+
 TABLE: Final[Mapping[str, Key]] = {
     **TRAINER,
     **own(
@@ -66,20 +81,18 @@ TABLE: Final[Mapping[str, Key]] = {
     "weight_decay": Becomes(name="weight_decay", read=number, default=0.0),
     "max_grad_norm": Becomes(name="max_grad_norm", read=number, default=1.0),
     **lost(
-        "packs several examples into one sequence; each example is a sequence of its own here, "
-        "so the same number of epochs has more steps",
+        PACKS,
         "neat_packing",
     ),
     **lost(
-        "quantizes the base model for training; here it is trained in `dtype`, which needs more "
-        "memory and gives other weights",
-        "quantization_bit fp8",
+        EIGHT_BITS,
+        "fp8",
     ),
     **lost("trains on the questions too; only answers are learned here", "train_on_prompt"),
     **lost("trains on the last answer alone; every answer is learned here", "mask_history"),
     **lost(
         "is not there: an adapter is trained on linear layers alone",
-        "additional_target use_dora pissa_init loraplus_lr_ratio",
+        "additional_target pissa_init",
     ),
     **lost(
         "is not there",
@@ -125,6 +138,9 @@ _ADAPTER: Final[Mapping[str, Key]] = {
     "lora_rank": Becomes(name="r", read=whole, default=8),
     "lora_dropout": Becomes(name="lora_dropout", read=number, default=0.0),
     "use_rslora": Becomes(name="use_rslora", read=flag, default=False),
+    "quantization_bit": Becomes(name="quantization", read=_bits),
+    **DORA,
+    **LORA_PLUS,
 }
 
 
@@ -142,7 +158,8 @@ def translate(
     account = Account(given=flat(config), file=file, line_of=line_of)
     _refuse_methods(account)
     has_adapter = _read_kind(account)
-    go_through(account, {**TABLE, **(_ADAPTER if has_adapter else own(" ".join(_ADAPTER)))})
+    adapter = _ADAPTER if has_adapter else idle(_NO_ADAPTER, " ".join(_ADAPTER))
+    go_through(account, {**TABLE, **adapter})
     if has_adapter:
         _read_adapter(account)
     plain = account.text("stage") == "pt"
@@ -268,11 +285,7 @@ def _read_template(account: Account) -> None:
 def _read_packing(account: Account, *, plain: bool) -> None:
     # LLaMA-Factory packs plain texts unless it is told not to.
     if account.flag("packing", default=plain):
-        account.lost(
-            "packing",
-            "packs several examples into one sequence; each is a sequence of its own here, so the "
-            "same number of epochs has more steps",
-        )
+        account.lost("packing", PACKS)
     elif account.has("packing"):
         account.note(Fate.IDLE, "packing", "is switched off")
     if account.text("mix_strategy") not in {"", "concat"}:

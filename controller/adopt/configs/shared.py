@@ -7,7 +7,9 @@ from typing import Final
 from backends.contract.inspector import Json
 from controller.adopt.configs.keys import (
     Account,
+    Becomes,
     Key,
+    flag,
     idle,
     lost,
     names,
@@ -22,6 +24,20 @@ from controller.adopt.configs.translation import Fate
 SCHEDULES: Final = ("linear", "cosine", "constant", "constant_with_warmup")
 ADAMW: Final = ("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw")
 """Names of the optimizer that local-gpu uses."""
+ADAMW_8BIT: Final = ("adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit")
+"""Names of the same with states of 8 bits."""
+LORA_PLUS: Final[Mapping[str, Key]] = {
+    "loraplus_lr_ratio": Becomes(name="loraplus_lr_ratio", read=number)
+}
+DORA: Final[Mapping[str, Key]] = {"use_dora": Becomes(name="use_dora", read=flag)}
+PACKS: Final = (
+    "fills each sequence with several examples; for that here, write packing: true and "
+    "max_tokens_per_batch (batch size times sequence length) instead of per_device_train_batch_size"
+)
+EIGHT_BITS: Final = (
+    "quantizes the base model for training; here 4 bits do that (hyperparameters.quantization: "
+    "nf4), or it is trained in `dtype`"
+)
 PEFT_LAYERS: Final = ["q_proj", "v_proj"]
 """Layers that peft chooses for most architectures: Llama, Mistral, Qwen, Gemma."""
 TOO_LONG: Final = "data.prepare.max_tokens"
@@ -136,8 +152,11 @@ def read_warmup(account: Account, ratio: str, steps: str = "", default: float = 
 def read_optimizer(account: Account, key: str) -> None:
     """Account for the optimizer: local-gpu has AdamW."""
     wanted = account.text(key)
-    if wanted and wanted not in ADAMW:
-        account.lost(key, "is not there: AdamW with full-precision states trains")
+    if wanted in ADAMW_8BIT:
+        account.hyperparameters["optim"] = "adamw_8bit"
+        account.translated(key, "hyperparameters.optim: adamw_8bit")
+    elif wanted and wanted not in ADAMW:
+        account.lost(key, "is not there: AdamW trains, with full-precision states or as adamw_8bit")
     elif wanted:
         account.translated(key, "is the optimizer here, too")
 
@@ -148,11 +167,12 @@ def read_precision(
     """Write `dtype` from the switches of mixed precision."""
     wanted = account.given.get(bf16)
     if account.has(fp16) and account.flag(fp16):
-        account.lost(
-            fp16, "is not there: bfloat16 on a GPU that has it, else float32 (dtype: auto)"
-        )
-        dtype = "auto"
-    elif wanted == "auto":
+        account.hyperparameters["dtype"] = "float16"
+        account.translated(fp16, "hyperparameters.dtype: float16")
+        if account.has(bf16):
+            account.translated(bf16, "hyperparameters.dtype: float16")
+        return
+    if wanted == "auto":
         dtype = "auto"
     elif wanted is None:
         dtype = default

@@ -23,6 +23,10 @@ from controller.adopt.configs.keys import (
     whole,
 )
 from controller.adopt.configs.shared import (
+    DORA,
+    EIGHT_BITS,
+    LORA_PLUS,
+    PACKS,
     read_blocks,
     read_epochs,
     read_layers,
@@ -94,18 +98,17 @@ TABLE: Final[Mapping[str, Key]] = {
             "weight_decay": Becomes(name="weight_decay", read=number, default=0.01),
             "max_grad_norm": Becomes(name="max_grad_norm", read=number, default=1.0),
             **lost(
-                "packs several examples into one sequence; each example is a sequence of its own "
-                "here, so the same number of epochs has more steps",
+                PACKS,
                 "packing multipack",
             ),
             **lost(
-                "quantizes the base model; here it is trained in `dtype`",
+                EIGHT_BITS,
                 "load_in_8bit quantization_aware moe_expert_quant nvfp4 llm_int8 unsloth_bnb_4bit",
             ),
             **lost("is not there: embeddings get no noise", "neftune_alpha", (None, 0)),
             **lost(
                 "is not there: an adapter is trained on all its layers alike",
-                "loraplus_lr_ratio use_lorafa moe_lora freeze_layers freeze_ratio relora_steps "
+                "use_lorafa moe_lora freeze_layers freeze_ratio relora_steps "
                 "expand_layers freeze_trainable_layers use_longlora use_mod train_router_only",
             ),
             **lost(
@@ -155,9 +158,10 @@ _ADAPTER: Final[Mapping[str, Key]] = _in(
         "alpha": Becomes(name="lora_alpha", read=number, default=16),
         "dropout": Becomes(name="lora_dropout", read=number, default=0.05),
         "use_rslora": Becomes(name="use_rslora", read=flag, default=False),
+        **DORA,
         **lost(
             "is not there: an adapter is plain LoRA on linear layers",
-            "use_dora use_vera use_olora target_parameters rank_pattern alpha_pattern",
+            "use_vera use_olora target_parameters rank_pattern alpha_pattern",
         ),
         **lost("is not there: an adapter starts at random", "init_strategy", (None, "random")),
         **idle("belongs to another key", "loftq_iter loftq_bits"),
@@ -187,11 +191,11 @@ def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Transla
         inside = [key for key in account.given if key.startswith(_LORA) and key != f"{_LORA}r"]
         adapter = {f"{_LORA}r": own("r")["r"], **idle("belongs to an adapter", " ".join(inside))}
     else:
-        adapter = dict(_ADAPTER)
+        adapter = {**_ADAPTER, **_in(_TRAINING, LORA_PLUS)}
     go_through(account, {**TABLE, **adapter})
     if not full:
         _read_layers(account)
-    _read_quantization(account)
+    _read_quantization(account, full=full)
     read_epochs(account, f"{_TRAINING}epochs", 3)
     read_schedule(account, f"{_TRAINING}scheduler", "cosine")
     read_warmup(account, f"{_TRAINING}warmup_ratio", default=0.03)
@@ -261,17 +265,16 @@ def _read_layers(account: Account) -> None:
     read_layers(account, key, ("all-linear",))
 
 
-def _read_quantization(account: Account) -> None:
+def _read_quantization(account: Account, *, full: bool) -> None:
     key = f"{_TRAINING}quantization"
-    if str(account.value(key, text, "4bit")) == "none":
+    wanted = str(account.value(key, text, "4bit"))
+    if wanted == "none":
         account.translated(key, "is not there, and not wanted")
-        return
-    account.lost(
-        key,
-        ("" if account.has(key) else "is 4bit unless the configuration says otherwise: ")
-        + "quantizes the base model for training; here it is trained in `dtype`, which needs more "
-        "memory and gives other weights",
-    )
+    elif wanted == "4bit" and not full:
+        account.hyperparameters["quantization"] = "nf4"
+        account.translated(key, "hyperparameters.quantization: nf4")
+    else:
+        account.lost(key, EIGHT_BITS)
 
 
 def _read_batch(account: Account) -> None:

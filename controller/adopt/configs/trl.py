@@ -12,6 +12,7 @@ from controller.adopt.configs.keys import (
     LineOf,
     flag,
     flat,
+    four_bits,
     go_through,
     idle,
     lost,
@@ -24,7 +25,10 @@ from controller.adopt.configs.keys import (
     whole,
 )
 from controller.adopt.configs.shared import (
+    DORA,
+    EIGHT_BITS,
     HELD_OUT,
+    PACKS,
     TRAINER,
     read_blocks,
     read_epochs,
@@ -64,22 +68,21 @@ TABLE: Final[Mapping[str, Key]] = {
     "weight_decay": Becomes(name="weight_decay", read=number, default=0.0),
     "max_grad_norm": Becomes(name="max_grad_norm", read=number, default=1.0),
     **lost(
-        "packs several examples into one sequence; each example is a sequence of its own here, "
-        "so the same number of epochs has more steps",
+        PACKS,
         "packing",
     ),
     **lost(
-        "quantizes the base model for training; here it is trained in `dtype`, which needs more "
-        "memory and gives other weights",
-        "load_in_4bit load_in_8bit",
+        EIGHT_BITS,
+        "load_in_8bit",
     ),
     **lost(
         "is not there: an adapter is trained on linear layers alone",
-        "lora_modules_to_save lora_target_parameters use_dora",
+        "lora_modules_to_save lora_target_parameters",
     ),
     **lost("is for other models than those that answer", "lora_task_type", (None, "CAUSAL_LM")),
     **lost("changes the tokenizer, which stays the base model's here", "eos_token pad_token"),
     **lost("is not there: the loss is the mean over learned tokens", "loss_type", (None, "nll")),
+    **lost("is nf4 here", "bnb_4bit_quant_type", (None, "nf4")),
     **lost("is not there", "router_aux_loss_coef model_init_kwargs dataset_kwargs"),
     **lost("is not there: rows are drawn at random", "shuffle_dataset", (None, False, True)),
     **lost(
@@ -89,7 +92,7 @@ TABLE: Final[Mapping[str, Key]] = {
         "belongs to the machine: speed, memory, processes",
         "dataset_num_proc dataset_batch_size pad_to_multiple_of padding_free packing_strategy "
         "eval_packing activation_offloading dtype torch_dtype attn_implementation "
-        "bnb_4bit_quant_type bnb_4bit_quant_storage use_bnb_nested_quant ignore_bias_buffers "
+        "bnb_4bit_quant_storage use_bnb_nested_quant ignore_bias_buffers "
         "use_reentrant",
     ),
     **idle("names the script to run, or its environment", "env command"),
@@ -99,6 +102,8 @@ _ADAPTER: Final[Mapping[str, Key]] = {
     "lora_alpha": Becomes(name="lora_alpha", read=number, default=32),
     "lora_dropout": Becomes(name="lora_dropout", read=number, default=0.05),
     "use_rslora": Becomes(name="use_rslora", read=flag, default=False),
+    "load_in_4bit": Becomes(name="quantization", read=four_bits),
+    **DORA,
 }
 OTHER_METHODS: Final[Mapping[str, str]] = {
     "beta": "dpo",
@@ -145,8 +150,7 @@ def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Transla
     read_schedule(account, "lr_scheduler_type", "linear")
     read_warmup(account, "warmup_ratio", "warmup_steps")
     read_optimizer(account, "optim")
-    half = account.has("fp16") and account.flag("fp16")
-    read_precision(account, default="auto" if half else "bfloat16")
+    read_precision(account, default="bfloat16")
     train = tuple(_read_rows(account, plain=plain))
     held_out = _held_out(account, train)
     length = "max_seq_length" if account.has("max_seq_length") else "max_length"

@@ -63,10 +63,24 @@ def test_every_key_is_named(adopt, shell, tool):
 def test_keys_that_change_the_training_come_first(adopt):
     out = adopt("axolotl.yaml")[1]
     lost, rest = out.split("\n\nTranslated")
-    for key in ("sample_packing", "load_in_4bit", "num_epochs", "neftune_noise_alpha"):
+    for key in ("sample_packing", "num_epochs", "neftune_noise_alpha"):
         assert f": {key}:" in lost
         assert f"\n  {key}:" not in rest
     assert "? axolotl.yaml:59: temperatur: 0.7" in lost
+
+
+def test_what_local_gpu_has_too_is_carried_over(adopt, shell):
+    """Four bits, eight-bit states, DoRA: the spec that is written trains with them."""
+    given = {
+        "axolotl": ["quantization: nf4", "optim: adamw_8bit"],
+        "llama_factory": ["quantization: nf4"],
+        "soup": ["quantization: nf4", "use_dora: true"],
+    }
+    for tool in given:
+        adopt(f"{tool}.yaml")
+    specs = [path.read_text("utf-8") for path in (shell.root / "finetunes").glob("*.yaml")]
+    for settings in given.values():
+        assert any(all(f"  {one}\n" in spec for one in settings) for spec in specs)
 
 
 def test_data_outside_the_repository_is_copied_and_named(adopt, shell, elsewhere):
