@@ -64,7 +64,7 @@ class Endpoint:
     deployments: Mapping[str, str] = field(default_factory=dict)
     """The deployment that answers for a model ID, where models are deployed first."""
     deploy: DeploySettings | None = None
-    """How trained models are deployed; None: a person deploys them."""
+    """Settings of deployments; None if a person deploys trained models."""
     prices: Mapping[str, float] = field(default_factory=dict)
     """US dollars per million trained tokens by base model; they replace the shipped prices."""
     answer_prices: Mapping[str, AnswerPrice] = field(default_factory=dict)

@@ -22,7 +22,7 @@ class Capabilities:
     gpu_hours: bool = False
     """True where a job stops at `budget.max_gpu_hours`."""
     starts_from: frozenset[str] = frozenset()
-    """How training may start from a trained model: `merge` and `continue` for adapters here,
+    """Ways to start training from a trained model: `merge` and `continue` for adapters here,
     `model` at a service that takes the model's ID as a base model."""
     measures_loss: bool = True
     """True where completions carry the loss of the expected answers."""

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploySettings:
-    """What an endpoint's `deploy` in `ftctl.yaml` says. Holds names of secrets, never secrets."""
+    """Settings of an endpoint's deployments, from `ftctl.yaml`. Holds names of secrets, never secrets."""
 
     subscription: str | None = None
     resource_group: str | None = None
@@ -20,7 +20,7 @@ class DeploySettings:
     base_url: str | None = None
     """Address where deployments are made; None: the service's own."""
     usd_per_hour: float | None = None
-    """What a deployment costs by the hour; None: what is known of the service."""
+    """Price of a deployment in US dollars an hour; None takes the service's known price."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Hosting:
     usd_per_hour: float | None
     """From its making to its deletion, used or not; None if it is not known."""
     note: str = ""
-    """What else a person should know, a sentence without its stop."""
+    """A note for people, as a sentence without its full stop."""
 
 
 class DeploymentState(StrEnum):

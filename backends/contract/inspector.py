@@ -35,7 +35,7 @@ class Limits:
     max_tokens: int | None = None
     """Maximum length of an example; None where it is not known."""
     max_tokens_of: str = "the base model reads"
-    """What `max_tokens` comes from, for messages: "… at most 512"."""
+    """Origin of `max_tokens`, for messages: "… at most 512"."""
     truncates: bool = False
     """True if the trainer cuts a longer example instead of refusing it."""
     max_examples: int | None = None

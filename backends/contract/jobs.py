@@ -100,13 +100,13 @@ class Memory:
     has: int | None = None
     """Memory of the device; None if that is not known."""
     parts: Mapping[str, int] = field(default_factory=dict)
-    """What `needs` consists of, by name for people."""
+    """Parts of `needs` in bytes, by their name for people."""
     remark: str = ""
-    """How the training is made to fit, for people."""
+    """Measure that makes the training fit, for people."""
     problem: str = ""
     """Reason why the training cannot fit; empty if it can."""
     remedy: str = ""
-    """What would make it fit, as an imperative sentence."""
+    """Remedy that would make it fit, as an imperative sentence."""
 
 
 class JobState(StrEnum):

@@ -1,4 +1,4 @@
-"""What a model says, to be kept: its price, and conversations that its service has stored.
+"""Prices of answers, and conversations that a service has stored.
 
 Part of the contract.
 """

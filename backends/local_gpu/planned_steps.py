@@ -1,4 +1,4 @@
-"""How many optimiser steps a training takes, with what may end it before its epochs do. Pure."""
+"""Number of optimiser steps of a training, with limits that end it before its epochs. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -10,10 +10,10 @@ import hashlib
 import json
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -294,14 +294,15 @@ class Deployments:
         self._intent(model).unlink(missing_ok=True)
 
 
-class DeployingBackend:
+class DeployingBackend(ABC):
     """The part of a backend that deploys models."""
 
     endpoint: Endpoint
 
-    @cached_property
+    @property
+    @abstractmethod
     def _deployments(self) -> Deployments:
-        raise NotImplementedError
+        """Deployments at the endpoint."""
 
     def hosting(self) -> Hosting | None:
         """Return the price of a deployment; None if a person deploys models here, or nobody."""

@@ -51,7 +51,7 @@ _OF_ID: Final = re.compile(r"ft:(?P<base>[^:]+):(?P<owner>[^:]*):(?P<suffix>[^:]
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What a server's lists tell of its models and files; None where there is no list."""
+    """Contents of a server's lists of models and files; None without such a list."""
 
     models: dict[str, tuple[str | None, str | None, float | None]] | None
     """Day of the end, owner and time of each model, by its ID."""

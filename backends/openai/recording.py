@@ -1,4 +1,4 @@
-"""What a server's models say, to be kept: stored completions, and the price of answers."""
+"""Stored completions of a server, and the price of its answers."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final

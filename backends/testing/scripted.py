@@ -56,7 +56,7 @@ class ScriptedBackend(ScriptedJobs):
     missing: Collection[str] = ()
     """Base models that are not on this machine."""
     starts_from: Collection[str] = ("merge", "continue")
-    """How training may start from a trained model."""
+    """Ways to start training from a trained model."""
     silent_bases: Collection[str] = ()
     """Base models that cannot answer prompts themselves."""
     recipe: int = 1

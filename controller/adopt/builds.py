@@ -14,7 +14,7 @@ from controller.plan.desired import Desired
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """What is known of the making of a hosted model."""
+    """Known facts of the training of a hosted model."""
 
     verified: Sequence[str]
     """Sentences on what was seen at the service."""

@@ -1,4 +1,4 @@
-"""What a service holds, as rows; and one of its models, by ID."""
+"""Rows of a service's models; and one of its models, by ID."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace

@@ -34,7 +34,7 @@ _NOTE: Final = "Made by ftctl export."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """What a person asked for."""
+    """Request of a person."""
 
     name: str
     entry: Entry

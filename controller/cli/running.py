@@ -1,4 +1,4 @@
-"""What is wrong with jobs that are running, by their losses so far."""
+"""Findings on running jobs, by their losses so far."""
 
 from controller.cli.common import Seen, backend_for
 from controller.errors import FtctlError

@@ -196,7 +196,7 @@ class Build(LockfileModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildPrompt:
-    """What the base model of a build without training sees besides a question."""
+    """Prompt of a build without training: text and examples besides a question."""
 
     system: str | None
     """System prompt instead of that of the conversation; None to leave that."""

@@ -93,7 +93,7 @@ class MovedSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoveContext:
-    """What moving reads besides the specs."""
+    """Inputs of a move besides the specs."""
 
     project: Project
     loaded: Loaded

@@ -51,7 +51,7 @@ class Carried:
     becomes: Mapping[str, Json]
     """Hyperparameters of the new home; empty if it is not carried over."""
     why: str = ""
-    """How it was computed, or why it is not carried over."""
+    """Formula of the value, or the reason why it is not carried over."""
 
     @property
     def is_kept(self) -> bool:

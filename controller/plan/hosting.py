@@ -1,4 +1,4 @@
-"""What deployments cost, as a person reads it, and those that no build in use needs. Pure."""
+"""Costs of deployments for people, and deployments that no build in use needs. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""What models say, kept while they speak: `ftctl record`."""
+"""Answers of models, kept while the models can answer: `ftctl record`."""

@@ -36,7 +36,7 @@ class Recorded:
     kept: dict[tuple[str, str], int] = field(default_factory=dict)
     """Number of kept answers by fine-tune and part, after everybody was asked."""
     files: dict[str, Committable] = field(default_factory=dict)
-    """What was written to be committed, by fine-tune."""
+    """Files written to be committed, by fine-tune."""
     failures: dict[str, FtctlError] = field(default_factory=dict)
     """Fine-tunes of which something could not be asked, and why."""
     lost: dict[str, list[str]] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from controller.record.wanted import Wanted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committable:
-    """What was written to be committed of one fine-tune."""
+    """Answers of one fine-tune written to be committed."""
 
     path: Path | None = None
     """The file of answers; None where nothing may be written."""

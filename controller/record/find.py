@@ -1,4 +1,4 @@
-"""What is wanted of one model: held-out rows, sampled training rows, sampled stored completions."""
+"""Prompts for one model: held-out rows, sampled training rows, sampled stored completions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What is to be asked, what is kept already, and what it costs: known before anybody is asked."""
+"""Order of a recording: prompts to ask, answers kept, and cost, before any request."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What a model is asked to be recorded: which prompts, and for whom. Pure."""
+"""Prompts to record for each model, and their fine-tunes. Pure."""
 
 import hashlib
 import heapq
@@ -34,7 +34,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What is wanted of the model in production of one fine-tune."""
+    """Prompts for the model in production of one fine-tune."""
 
     name: str
     model: EvaluatedModel

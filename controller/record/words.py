@@ -1,4 +1,4 @@
-"""What is to be recorded, what was recorded, and what can still be done: text and JSON."""
+"""Reports of a recording, before and after: text and JSON."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final

@@ -38,7 +38,7 @@ from controller.spec.settings import FILE, ServeSettings, public_id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What a base model sees besides a client's messages, where nothing was trained."""
+    """Prompt of a base model besides a client's messages, where nothing was trained."""
 
     system: str | None = None
     """System prompt instead of the client's."""

@@ -84,7 +84,7 @@ class DeploymentSettings(Strict):
     base_url: NonEmpty | None = None
     """Address where deployments are made; the service's own when absent. `https`, or this machine."""
     usd_per_hour: float | None = Field(default=None, ge=0)
-    """What one deployment costs by the hour, for the plan."""
+    """Price of one deployment in US dollars an hour, for the plan."""
 
     @field_validator("base_url")
     @classmethod

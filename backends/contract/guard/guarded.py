@@ -30,7 +30,7 @@ _RENAMED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
-    """What is said in place of an answer that nothing can stand for."""
+    """Error of an optional method without a default answer."""
 
     words: str
     """Follows the backend's name: `offers no list of models`."""

@@ -53,7 +53,7 @@ class Expected:
 
 @dataclass(slots=True, kw_only=True)
 class Findings:
-    """What programs answered, and what their users have to know."""
+    """Answers of other programs, and notes for their users."""
 
     comparisons: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What one export is about: the trained model, its base, its chat, and the questions to ask."""
+"""Subject of one export: the trained model, its base, its chat, and the questions to ask."""
 
 import os
 from collections.abc import Callable, Sequence

@@ -28,7 +28,7 @@ _LAST: Final = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlamaAnswers:
-    """How llama.cpp read the questions, and what it answered."""
+    """Prompt tokens and answers of llama.cpp."""
 
     version: str
     answers: Sequence[Sequence[int]]

@@ -39,7 +39,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How a training computes."""
+    """Computation of a training."""
 
     half: bool
     """True if it computes in 16 bits."""
@@ -58,7 +58,7 @@ class Need:
     gradients: int
     optimiser: int
     activations: int
-    """What a step keeps for its gradients, and its logits."""
+    """Memory of a step for its gradients and its logits."""
 
     @property
     def total(self) -> int:

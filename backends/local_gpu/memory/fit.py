@@ -1,4 +1,4 @@
-"""How a training fits its device: with checkpointing, in smaller batches, or not at all.
+"""Ways to fit a training onto its device: checkpointing, smaller batches, or none.
 
 A batch is halved and the accumulation doubled until it fits, so that each optimiser step sees the
 same examples. Batches of `kto` stay whole, because their examples depend on each other.
@@ -37,7 +37,7 @@ _CHANGES: Final[tuple[Change, ...]] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """What decides the memory of a training."""
+    """Settings and sizes that decide the memory of a training."""
 
     shape: Shape
     settings: Mapping[str, Any]
@@ -53,7 +53,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """How a training fits its device."""
+    """Way in which a training fits its device."""
 
     need: Need
     size: int

@@ -1,4 +1,4 @@
-"""How a starting training fits its device; see `memory.fit`."""
+"""Fit of a starting training onto its device; see `memory.fit`."""
 
 from collections.abc import Callable
 from pathlib import Path

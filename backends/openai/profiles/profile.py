@@ -126,7 +126,7 @@ class DeployApi(_Data):
     sku: str = ""
     """Kind of deployment where none is written."""
     usd_per_hour: float | None = None
-    """What a deployment costs by the hour; None: it is not known."""
+    """Price of a deployment in US dollars an hour; None if it is not known."""
     free_skus: tuple[str, ...] = ()
     """Kinds, in lower case, that cost nothing by the hour."""
     note: str = ""

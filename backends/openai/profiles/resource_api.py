@@ -21,7 +21,7 @@ class _Data(BaseModel):
 
 
 class Paging(_Data):
-    """How a list is read page by page."""
+    """Paging of a list."""
 
     size: str
     """Query field with the length of a page."""

@@ -43,7 +43,7 @@ class Lost:
     """A key that changes what is trained, and has no equivalent."""
 
     text: str
-    """What happens here instead."""
+    """Behaviour of ftctl instead, for people."""
     without_effect: tuple[Json, ...] = (None, False)
     """Values with which it changes nothing that is trained, or nothing that differs here."""
 
@@ -81,7 +81,7 @@ def own(keys: str) -> dict[str, Key]:
 
 @dataclass(slots=True, kw_only=True)
 class Account:
-    """What becomes of each key of one configuration, while a translator reads it."""
+    """Account of each key of one configuration, written while a translator reads it."""
 
     given: Mapping[str, Json]
     """Values by dotted key."""

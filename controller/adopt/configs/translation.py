@@ -10,7 +10,7 @@ from controller.errors import Problem
 
 
 class Fate(StrEnum):
-    """What becomes of a key of another tool."""
+    """Fate of a key of another tool."""
 
     LOST = "lost"
     """It changes what is trained, and has no equivalent."""
@@ -25,7 +25,7 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """What became of one key."""
+    """Fate of one key."""
 
     fate: Fate
     key: str

@@ -18,7 +18,7 @@ from controller.spec.model import Spec
 MARGIN: Final = 0.02
 """Share of the full score by which a new model may be worse."""
 LEVEL: Final = 95
-"""How sure that must be, in percent."""
+"""Confidence level of that, in percent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

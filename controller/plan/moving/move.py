@@ -8,7 +8,7 @@ from backends.contract.inspector import Json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judges:
-    """What is known of the answers of production that a new model is compared with."""
+    """Known answers of production, which a new model is compared with."""
 
     prompts: int
     """Number of held-out prompts."""

@@ -1,1 +1,1 @@
-"""How a training ends: early stopping, and what was read by then."""
+"""End of a training: early stopping, and the amounts read by then."""

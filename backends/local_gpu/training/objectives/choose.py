@@ -37,7 +37,7 @@ class EncodedSplit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What an objective is made of."""
+    """Inputs of an objective."""
 
     method: str
     settings: Mapping[str, Any]

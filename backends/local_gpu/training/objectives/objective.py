@@ -50,7 +50,7 @@ class ExampleSet(Protocol):
 
 
 class Objective(Protocol):
-    """What a training minimises: a mean over items, which are tokens or examples."""
+    """Objective of a training: a mean over items, which are tokens or examples."""
 
     @property
     def train(self) -> ExampleSet:

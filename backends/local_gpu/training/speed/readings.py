@@ -17,7 +17,7 @@ READ_S: Final = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What was measured in one step."""
+    """Measurements of one step."""
 
     step: int
     loss: float
