@@ -253,7 +253,7 @@ def _read(folder: Path) -> Adapter:
     """Read an adapter's settings, and what its trainer left.
 
     Raises:
-        InvalidInput: It is no folder of an adapter.
+        InvalidInput: It is not the folder of an adapter.
     """
     path = folder / adapter.CONFIG
     shown = printable(str(path))
@@ -312,7 +312,7 @@ def _choose_name(folder: Path, wanted: str | None, taken: Collection[str]) -> st
     """Return the fine-tune's name.
 
     Raises:
-        FtctlError: The wanted name is taken, or is no valid name.
+        FtctlError: The wanted name is taken, or is not a valid name.
     """
     path = folder.resolve()
     stems = [path.name, path.parent.name]

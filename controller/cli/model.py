@@ -23,7 +23,7 @@ def command(ctx: click.Context, name: str, *, path: bool) -> None:
     value: dict[str, Json] = {"model_id": build.model_id, "fingerprint": build.fingerprint}
     prompt = build.prompt
     if prompt is not None:
-        # The ID is no service's: these are what a caller asks.
+        # The ID does not belong to a service: these are what a caller asks.
         value |= {
             "base_model": build.base_model,
             "system": prompt.system,

@@ -106,7 +106,7 @@ def ask_transformers(export: Export, folder: Path, wanted: Expected) -> Comparis
         now = likelihood(model, export.questions, wanted.answers)
         if not _distance(now, wanted.likelihood) < wanted.effect:
             raise BackendError(
-                "the merged model is no nearer to the adapter than its base model is",
+                "the merged model is as far from the adapter as its base model is",
                 "Report this as a defect of ftctl, with the name of the base model.",
             )
     return found

@@ -54,7 +54,7 @@ def take_over(state: Path, request: TrainRequest, folder: Path) -> RunDir:
         folder: The adapter's folder, which stays as it is.
 
     Raises:
-        BackendError: It is no adapter of the base model, or the request has another model already.
+        BackendError: It is not an adapter of the base model, or the request has another model already.
     """
     require_adapter(folder)
     run = run_of(state, request)
@@ -92,7 +92,7 @@ def require_adapter(folder: Path) -> None:
     config = read_json(folder / CONFIG)
     if config is None:
         raise BackendError(
-            f"{folder} is no folder of an adapter: {CONFIG} is missing or is not JSON",
+            f"{folder} is not the folder of an adapter: {CONFIG} is missing or is not JSON",
             "Name the folder that `save_pretrained` of peft wrote.",
         )
     _require_kind(folder, config)
@@ -188,7 +188,7 @@ def _layers(folder: Path) -> dict[str, tuple[int, ...]]:
             half = next((end for end in _HALVES if name.endswith(end)), None)
             if half is None or not name.startswith(_PREFIX):
                 raise BackendError(
-                    f"{folder / WEIGHTS} holds {excerpt(name)}, which is no half of a LoRA pair",
+                    f"{folder / WEIGHTS} holds {excerpt(name)}, which is not half of a LoRA pair",
                     "Save the adapter with peft: model.save_pretrained(FOLDER).",
                 )
             layer = name.removeprefix(_PREFIX).removesuffix(half)

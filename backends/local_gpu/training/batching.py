@@ -202,7 +202,7 @@ def collate(tokens: Tokens, places: Sequence[int]) -> dict[str, torch.Tensor]:
 def pack(tokens: Tokens, places: Sequence[int]) -> dict[str, torch.Tensor]:
     """Put examples into one row, one after the other.
 
-    The first token of an example is no label: in a row of its own, nothing predicts it.
+    The first token of an example is not a label: in a row of its own, nothing predicts it.
 
     Returns:
         `input_ids`, `position_ids` and `labels`, each (1, tokens), `STARTS` and `LABELLED`.

@@ -237,7 +237,9 @@ def _read_adapter(account: Account) -> bool:
     kind = account.text("adapter")
     if kind not in {"", "lora", "qlora"}:
         account.refuse(
-            "adapter", f"{shown(kind)} is no adapter of local-gpu", "Train with `adapter: lora`."
+            "adapter",
+            f"{shown(kind)} is not an adapter that local-gpu has",
+            "Train with `adapter: lora`.",
         )
     account.hyperparameters["finetuning_type"] = "lora" if kind else "full"
     account.translated("adapter", f"hyperparameters.finetuning_type: {'lora' if kind else 'full'}")

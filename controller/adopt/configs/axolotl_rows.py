@@ -95,7 +95,7 @@ def _rows_of(account: Account, at: str, entry: Mapping[str, Json], *, plain: boo
             said = said_split(value) if ours == "split" else f"{ours}: {shown(value)}"
             sub.note(Fate.TRANSLATED, place(at, theirs), said)
     if sub.has(place(at, "ds_type")):
-        sub.note(Fate.IDLE, place(at, "ds_type"), "is told by the file's ending")
+        sub.note(Fate.IDLE, place(at, "ds_type"), "follows from the file's ending")
     files = sub.value(place(at, "data_files"), names, [])
     _account_for_rest(sub, at, entry)
     return Rows(

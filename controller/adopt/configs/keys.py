@@ -166,7 +166,7 @@ def go_through(account: Account, table: Mapping[str, Key]) -> None:
                 account.note(Fate.IDLE, key, reason)
     for key in account.given:
         if key not in table:
-            account.note(Fate.UNKNOWN, key, "is no key of the tool that ftctl knows")
+            account.note(Fate.UNKNOWN, key, "is not a key of the tool that ftctl knows")
 
 
 def _is_in(value: Json, entry: Lost) -> bool:

@@ -283,7 +283,7 @@ def _read_template(account: Account) -> None:
 
 
 def _read_packing(account: Account, *, plain: bool) -> None:
-    # LLaMA-Factory packs plain texts unless it is told not to.
+    # LLaMA-Factory packs plain texts by default.
     if account.flag("packing", default=plain):
         account.lost("packing", PACKS)
     elif account.has("packing"):

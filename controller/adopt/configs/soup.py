@@ -321,7 +321,7 @@ def _read_rows(account: Account, *, plain: bool) -> tuple[Rows, ...]:
     else:
         account.refuse(
             form,
-            f"{shown(wanted)} is no format of conversations",
+            f"{shown(wanted)} is not a format of conversations",
             f"Use one of: {', '.join(sorted(_SHAPES))}, auto.",
         )
     places = account.value(key, names, [])

@@ -79,7 +79,7 @@ class Deferred(HeldAction):
 
     @property
     def exit_code(self) -> ExitCode:
-        """Exit code of a run that meets it. Waiting for another fine-tune is no error."""
+        """Exit code of a run that meets it. Waiting for another fine-tune is not an error."""
         return ExitCode.DONE if self.parent else ExitCode.ERROR
 
 

@@ -68,7 +68,7 @@ def left_build(spec: Spec, fingerprint: str, entry: Entry) -> Build | None:
     """Return the production build that a spec moves away from; None if it moves nowhere.
 
     A hosted model that was adopted without its training data is its own base model. Training for it
-    at the same place is no move.
+    at the same place is not a move.
 
     Args:
         spec: The spec.
@@ -85,7 +85,7 @@ def left_build(spec: Spec, fingerprint: str, entry: Entry) -> Build | None:
 
 def _has_same_base(spec: Spec, production: Build) -> bool:
     if spec.parent is not None and production.parent is not None:
-        # The next build of the same fine-tune is no other base model.
+        # The next build of the same fine-tune is not another base model.
         return spec.parent.finetune == production.parent.finetune
     return production.base_model == spec.base_name
 

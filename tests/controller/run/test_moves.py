@@ -77,7 +77,7 @@ def test_a_move_that_passes_is_settled(large):
     assert build.evaluation.production_build == old
     # Promoted, it moves nowhere any more; its gate and its scores stand all the same.
     assert large.actions() == []
-    # A training at the same place is no move, and has no such gate.
+    # A training at the same place is not a move, and has no such gate.
     large.declare(**NEW, seed=7)
     assert planned(large).move is None
     assert large.settle().exit_code == ExitCode.DONE
