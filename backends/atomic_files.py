@@ -43,6 +43,23 @@ def write_atomic_lines(path: Path, lines: Iterable[bytes]) -> None:
         OSError: Nothing was changed (disk full, no permission, …).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    with _named(path):
+        _replace(path, lines)
+    sync_folder(path.parent)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Give errors the name of the file; the system names none, or a temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or Path(error.filename).name.startswith(f".{path.name}."):
+            error.filename, error.filename2 = os.fspath(path), None
+        raise
+
+
+def _replace(path: Path, lines: Iterable[bytes]) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -55,7 +72,6 @@ def write_atomic_lines(path: Path, lines: Iterable[bytes]) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
 
 
 def publish_file(finished: Path, final: Path) -> None:

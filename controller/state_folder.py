@@ -15,6 +15,7 @@ MAKE_ROOM = (
     "Free some space, or name a folder on a larger disk: export FTCTL_STATE_DIR=DIR\n"
     "Built data and runs are in the state folder; what was being written is removed again."
 )
+ROOM_ELSEWHERE = "Free some space there, then run the same command again."
 MAKE_WRITABLE = "Make it writable, or name another folder: export FTCTL_STATE_DIR=DIR"
 
 
@@ -55,9 +56,11 @@ def refused_by_system(error: OSError, state: Path | None) -> FtctlError:
         if file.is_relative_to(state) or is_above:
             return not_written(state, error)
     place = f"{error.filename}: " if error.filename else ""
+    if is_full(error) and place:
+        return FtctlError(f"{place}{error.strerror}", ROOM_ELSEWHERE)
     if is_full(error):
         # A write that fails names no file.
-        place = place or (f"{state}, or where the command writes to: " if state else "")
+        place = f"{state}, or where the command writes to: " if state else ""
         return FtctlError(f"{place}{error.strerror}", MAKE_ROOM)
     return FtctlError(f"{place}{error.strerror or error}")
 

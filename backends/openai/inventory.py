@@ -20,9 +20,11 @@ from backends.openai.api.protocol import (
     Rejected,
     clean,
     mapping_in,
+    name_in,
     number,
     read_pages,
     text_of,
+    time_of,
 )
 from backends.openai.jobs.conversions import model_of, resolved_hyperparameters, state_of, to_job
 from backends.openai.jobs.job_listing import read_jobs
@@ -158,9 +160,9 @@ def _missing(file: HostedFile, server: str, error: Rejected) -> FileMissing:
 def _models(client: "Client") -> dict[str, tuple[str | None, str | None, float | None]] | None:
     try:
         return {
-            name: (day_of(model), text_of(model.get("owned_by")) or None, _time(model, "created"))
+            name: (day_of(model), name_in(model.get("owned_by")) or None, _time(model, "created"))
             for model in read_pages(lambda after: client.list_models(after=after), _WHOLE)
-            if (name := text_of(model.get("id")))
+            if (name := name_in(model.get("id")))
         }
     except Rejected as error:
         if error.status not in _NO_LIST | _NOT_FOR_KEY:
@@ -175,7 +177,7 @@ def _files(client: "Client") -> dict[str, tuple[str | None, int | None]] | None:
             for file in read_pages(
                 lambda after: client.list_files(limit=_FILES, after=after), _FILES
             )
-            if (name := text_of(file.get("id")))
+            if (name := name_in(file.get("id")))
         }
     except Rejected as error:
         if error.status not in _NO_LIST | _NOT_FOR_KEY:
@@ -193,12 +195,12 @@ def _hosted(job: Body, profile: Profile, known: _Known) -> HostedModel:
     return HostedModel(
         model_id=model,
         is_listed=listed,
-        job_id=text_of(job.get("id")),
-        base_model=text_of(job.get("model")) or None,
+        job_id=name_in(job.get("id")),
+        base_model=name_in(job.get("model")) or None,
         method=_method(job),
         hyperparameters=_hyperparameters(job, profile),
         seed=_count(job.get("seed")),
-        suffix=text_of(job.get("user_provided_suffix")) or text_of(job.get("suffix")) or None,
+        suffix=name_in(job.get("user_provided_suffix")) or name_in(job.get("suffix")) or None,
         state=state,
         error=None if state is JobState.SUCCEEDED else to_job(job).error,
         created_s=_time(job, "created_at"),
@@ -207,9 +209,9 @@ def _hosted(job: Body, profile: Profile, known: _Known) -> HostedModel:
         training_file=_file(job.get("training_file"), known),
         validation_file=_file(job.get("validation_file"), known),
         shutdown_date=day,
-        organization=text_of(job.get("organization_id")) or owner,
+        organization=name_in(job.get("organization_id")) or owner,
         metadata={key: value for key, value in metadata_of(job).items() if isinstance(value, str)},
-        made_for=text_of(metadata_of(job).get(NAME)) or None if key_of(job) else None,
+        made_for=name_in(metadata_of(job).get(NAME)) or None if key_of(job) else None,
     )
 
 
@@ -244,7 +246,7 @@ def _hyperparameters(job: Body, profile: Profile) -> Mapping[str, Json]:
 
 
 def _file(file_id: object, known: _Known) -> HostedFile | None:
-    name = text_of(file_id)
+    name = name_in(file_id)
     if not name:
         return None
     if known.files is None:
@@ -259,4 +261,4 @@ def _count(value: object) -> int | None:
 
 
 def _time(body: Body, key: str) -> float | None:
-    return number(body.get(key))
+    return time_of(body.get(key))

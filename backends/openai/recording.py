@@ -11,7 +11,15 @@ from backends.contract.recording import (
     AnswersEstimate,
     StoredCompletion,
 )
-from backends.openai.api.protocol import Body, Rejected, mapping_in, objects, read_pages, text_of
+from backends.openai.api.protocol import (
+    Body,
+    Rejected,
+    mapping_in,
+    name_in,
+    objects,
+    read_pages,
+    text_of,
+)
 from backends.openai.examples.inspector import open_tokens
 
 if TYPE_CHECKING:
@@ -111,7 +119,7 @@ def _stored(body: Body) -> StoredCompletion | None:
     """Return a stored completion; None if it has no ID or no answer."""
     choices = body.get("choices")
     choice = mapping_in(choices[0], "message") if isinstance(choices, list) and choices else {}
-    found = text_of(body.get("id"))
+    found = name_in(body.get("id"))
     if not found or not choice:
         return None
     tools = body.get("tools")

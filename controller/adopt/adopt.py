@@ -140,10 +140,11 @@ def _set_aside(adopting: Adopting, work: Work) -> Problem:
     file = f"{FOLDER}/{work.name}{ENDING}"
     return Problem(
         file=file,
-        message=f"was not written, since its data has problems; the data waits as {kept}",
+        message=f"was not written; the data waits as {kept}",
         remedy=(
             f"Write {file} with `aliases: [{work.hosted.model_id}]`, what the job reports, and "
-            "`unusable: drop` beside the `path` of the data; then run this command again."
+            "`unusable: drop` beside the `path` of data with unusable rows; then run this command "
+            "again."
         ),
     )
 

@@ -62,7 +62,7 @@ def _kept(
         return None, ""
     if file is not None:
         try:
-            fetched = fetch(adopting.backend, file, project)
+            fetched = fetch(adopting.backend, file, project, adopting.place)
         except FileMissing as error:
             why_not = f"The service does not give its file {file.id} any more."
             which = "Training" if split == "train" else "Validation"

@@ -9,6 +9,7 @@ from backends.atomic_files import publish_file, write_atomic
 from backends.contract.backend import Backend
 from backends.contract.inventory import HostedFile
 from controller.adopt.hosted_spec import KeptFile
+from controller.canonical import digest
 from controller.errors import FtctlError
 from controller.project.project import Project
 from controller.repository_files import CannotRead, resolve_inside
@@ -23,8 +24,14 @@ def waiting_folder(project: Project) -> Path:
     return project.state / _FOLDER
 
 
-def fetch(backend: Backend, file: HostedFile, project: Project) -> Path:
+def fetch(backend: Backend, file: HostedFile, project: Project, place: str) -> Path:
     """Return the path of a downloaded file; download it unless an earlier run did.
+
+    Args:
+        backend: The backend of the service.
+        file: The file.
+        project: The repository.
+        place: The service; two services may each have a file of one ID.
 
     Raises:
         FileMissing: The service does not give the file.
@@ -32,7 +39,7 @@ def fetch(backend: Backend, file: HostedFile, project: Project) -> Path:
     """
     waiting = waiting_folder(project)
     waiting.mkdir(parents=True, exist_ok=True)
-    path = waiting / f"{hashlib.sha256(file.id.encode()).hexdigest()[:32]}.jsonl"
+    path = waiting / f"{digest([place, file.id])[:32]}.jsonl"
     if not path.exists():
         backend.download(file, path)
     return path

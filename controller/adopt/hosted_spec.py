@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeAlias
 from backends.contract.inspector import Json
 from backends.contract.inventory import HostedModel
 from backends.contract.methods import METHODS, PROMPT, SUPERVISED
+from backends.excerpt import clipped
 from backends.registry import OF_ENDPOINTS
 from controller.adopt.names import is_name
 from controller.adopt.spec_text import HEAD, AdoptedSpec
@@ -16,6 +17,8 @@ from controller.spec.model import Spec
 HeldOut: TypeAlias = Literal["validation", "fraction", "training"]
 """Held-out examples: the validation file, a fraction of the training file, or all of it."""
 FRACTION: Final = 0.1
+_LONGEST_NOTE: Final = 200
+"""Characters of a value that is only a comment."""
 MOST_SEED: Final = 2**32
 """Smallest seed that no spec may have."""
 
@@ -203,7 +206,7 @@ def _head(hosted: HostedModel, data: KeptData) -> Iterator[str]:
         known |= {f"hyperparameters.{key}": str(one) for key, one in hosted.hyperparameters.items()}
     for key, value in known.items():
         if value is not None:
-            yield f"{key}: {value}"
+            yield f"{key}: {clipped(str(value), _LONGEST_NOTE)}"
     if hosted.seed is not None and seed_of(hosted) is None:
         yield f"The service reports the seed {hosted.seed}, which no spec can have."
     if not can_be_alias(hosted.model_id or "", ""):

@@ -35,6 +35,8 @@ from controller.state_folder import writing_to
 
 _FORMAT: Final = 1
 """Raised when a line changes its meaning; files of other formats have other names."""
+_POINTER: Final = b"version https://git-lfs.github.com/"
+"""Beginning of a file whose content Git LFS has."""
 _SYNC_S: Final = 1.0
 """Longest time for which answers that keep coming are only in the system's memory."""
 _LOCK_S: Final = 30.0
@@ -213,6 +215,9 @@ class AnswerFile:
                 offset += len(line)
 
     def _take(self, line: bytes, number: int, offset: int) -> None:
+        if number == 1 and line.startswith(_POINTER):
+            message = f"{self.path}: is a pointer of Git LFS, not the answers"
+            raise FtctlError(message, "Fetch the answers: git lfs pull")
         try:
             if number == 1:
                 self._require_header(json.loads(line))
@@ -242,9 +247,16 @@ class AnswerFile:
             return
         if not isinstance(found, dict) or "about" not in found:
             raise ValueError("the first line must name model and decoding")
+        if found.get("format") != _FORMAT:
+            message = f"{self.path}: has the format {found.get('format')!r}, not {_FORMAT}"
+            raise FtctlError(
+                message, "Read it with the ftctl that wrote it, or restore it from git."
+            )
+        # Answers of a model that is gone cannot be asked for again.
         raise FtctlError(
             f"{self.path}: has other answers than its name says: {found['about']}",
-            f"Delete it, which asks again: rm '{self.path}'",
+            "Restore it from git, if it was committed. Otherwise delete it, which asks again: "
+            f"rm '{self.path}'",
         )
 
     @contextmanager

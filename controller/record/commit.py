@@ -1,14 +1,18 @@
 """Answers as files to commit: those of this machine, under the data policy of the spec."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from controller.errors import FtctlError
 from controller.evaluate.answer_file import AnswerFile, prompt_key
 from controller.evaluate.answer_store import AnswerStore
 from controller.project.project import Project
 from controller.record.policy import DataPolicy
 from controller.record.wanted import Wanted
+from controller.state_folder import StateNotWritten
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +40,8 @@ def write_committable(wanted: Wanted, project: Project) -> Committable:
 
     Raises:
         DataError: A package that finds personal data is missing.
-        StateNotWritten: The system refused.
-        FtctlError: The file has answers of another model, or another process holds it.
+        FtctlError: The system refused, the file has answers of another model, or another process
+            holds it.
     """
     if wanted.is_private:
         return Committable()
@@ -55,9 +59,27 @@ def write_committable(wanted: Wanted, project: Project) -> Committable:
             if passed.completion is None:
                 counts["kept_out"] += 1
                 continue
-            target.append(key, passed.completion)
+            with _committing(project.recorded):
+                target.append(key, passed.completion)
             counts["written"] += 1
             if passed.found:
                 counts["warned" if passed.completion == answer else "masked"] += 1
-    target.sync()
+    with _committing(project.recorded):
+        target.sync()
     return Committable(path=target.path, **counts)
+
+
+@contextmanager
+def _committing(folder: Path) -> Iterator[None]:
+    """Name the folder to commit where it cannot be written: it is no part of the state folder.
+
+    Raises:
+        FtctlError: The system refused.
+    """
+    try:
+        yield
+    except StateNotWritten as error:
+        why = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error.message
+        message = f"{folder} cannot be written: {why}; the answers are kept on this machine"
+        remedy = "Make room there, or make it writable."
+        raise FtctlError(message, remedy) from error

@@ -176,7 +176,7 @@ def _notes(sample: StoredSample) -> list[str]:
             "keeps out"
         )
     if sample.unusable:
-        notes.append(f"{sample.unusable:,} stored completions have no question")
+        notes.append(f"{sample.unusable:,} stored completions have no question that can be asked")
     if sample.listed == MOST_LISTED:
         notes.append(f"only the newest {MOST_LISTED:,} stored completions were listed")
     return notes

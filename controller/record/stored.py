@@ -36,7 +36,7 @@ class StoredSample:
     refused: int = 0
     """Sampled completions that the data policy keeps out."""
     unusable: int = 0
-    """Sampled completions without a question, or whose question the service has no more."""
+    """Sampled completions whose question is missing, gone at the service, or cannot be written."""
 
 
 def read_stored(path: Path) -> list[bytes]:
@@ -109,7 +109,12 @@ def sample_stored(
         if allowed is None:
             refused += 1
             continue
-        line = to_canonical(allowed)[0]
+        try:
+            line = to_canonical(allowed)[0]
+        except (ValueError, RecursionError):
+            # Half a character, a number without end, lists in lists without end: nothing to ask.
+            unusable += 1
+            continue
         if (question := _question(line)) not in questions:
             questions.add(question)
             lines.append(line)

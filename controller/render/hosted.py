@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from backends.contract.inspector import Json
+from backends.excerpt import clipped, printable
 from controller.render.text import escape_control, one_line, table
 
 _ID_WIDTH = 72
+_LONGEST_ID = 300
+"""Characters of a model ID in a sentence."""
 _MB = 1_000_000
 
 
@@ -107,7 +110,7 @@ def adoption_text(adopted: AdoptedView, *, brief: bool = False) -> str:
         adopted: The outcome.
         brief: True to leave out what was seen and said, for one of many models.
     """
-    head = f"= {adopted.name}: {adopted.model_id}"
+    head = f"= {adopted.name}: {printable(clipped(adopted.model_id, _LONGEST_ID))}"
     if not adopted.is_new:
         return escape_control(f"{head} is recorded already")
     joined = " and " if len(adopted.files) < _FEW else ", "
@@ -116,7 +119,8 @@ def adoption_text(adopted: AdoptedView, *, brief: bool = False) -> str:
     if not brief:
         lines += [f"    verified: {text}" for text in adopted.verified]
         lines += [f"    declared: {text}" for text in adopted.declared]
-    return "\n".join(map(escape_control, lines))
+    # Texts of a service stay on their line.
+    return "\n".join(map(printable, lines))
 
 
 _FEW = 3

@@ -1,9 +1,16 @@
+import errno
 import os
 import stat
 
 import pytest
 
-from backends.atomic_files import append_line, locked, publish_dir, write_atomic
+from backends.atomic_files import (
+    append_line,
+    locked,
+    publish_dir,
+    write_atomic,
+    write_atomic_lines,
+)
 from backends.lock_files import hand_on, try_lock
 
 
@@ -65,3 +72,16 @@ def test_only_a_lock_that_is_handed_on_is_inherited(tmp_path):
     hand_on(handle)
     assert os.get_inheritable(handle)
     os.close(handle)
+
+
+def test_a_refused_write_names_the_file_and_no_temporary_one(tmp_path):
+    def lines():
+        yield b"half"
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "triage.yaml"
+    path.write_bytes(b"old")
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_atomic_lines(path, lines())
+    assert caught.value.filename == str(path)
+    assert (path.read_bytes(), list(tmp_path.iterdir())) == (b"old", [path])

@@ -23,8 +23,8 @@ _GRPC_NOT_FOUND: Final = "5"
 """Code of a missing resource at services behind a gRPC gateway."""
 SHOWN: Final = 500
 """Characters of a server's text that a person is shown."""
-
-
+_YEAR_10000: Final = 253_402_300_800
+"""The first second that no calendar has, since 1970."""
 _PURSE: Final = frozenset(
     {
         *("insufficient_quota", "exceeded_quota", "billing_hard_limit_reached"),
@@ -192,6 +192,25 @@ def number(value: object) -> float | None:
     return found if math.isfinite(found) else None
 
 
+def time_of(value: object) -> float | None:
+    """Return a time in seconds since 1970 that a calendar has; None for other values."""
+    found = number(value)
+    return found if found is not None and 0 <= found < _YEAR_10000 else None
+
+
 def text_of(value: object) -> str:
     """Return a text; empty for other values."""
     return value if isinstance(value, str) else ""
+
+
+def name_in(value: object) -> str:
+    """Return a text that can be written and sent again; empty for other values.
+
+    JSON can hold half a character, as an escape sequence; no file and no URL can.
+    """
+    text = text_of(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return ""
+    return text

@@ -6,7 +6,7 @@ from typing import Final
 from backends.contract.inspector import Json
 from backends.contract.jobs import Event, Job, JobResult, JobState, Progress
 from backends.openai.api.error_messages import job_error
-from backends.openai.api.protocol import Body, clean, mapping_in, number, text_of
+from backends.openai.api.protocol import Body, clean, mapping_in, name_in, number, text_of, time_of
 from backends.openai.jobs.job_matching import key_of, origin_of
 from backends.openai.profiles.profile import CheckpointResult, states_by_word
 
@@ -38,7 +38,7 @@ def state_of(job: Body) -> JobState:
 
 def model_of(job: Body) -> str | None:
     """Return the name of the model that a job made."""
-    return text_of(job.get("fine_tuned_model")) or None
+    return name_in(job.get("fine_tuned_model")) or None
 
 
 def to_job(
@@ -69,8 +69,8 @@ def to_job(
         fingerprint=fingerprint,
         attempt=attempt,
         state=state,
-        created_s=number(job.get("created_at")) or 0.0,
-        finished_s=None if state.is_open else number(job.get("finished_at")),
+        created_s=time_of(job.get("created_at")) or 0.0,
+        finished_s=None if state.is_open else time_of(job.get("finished_at")),
         progress=progress if state.is_open else None,
         result=result,
         error=_waiting(job) if state.is_open else job_error(job, origins),
@@ -87,7 +87,7 @@ def job_facts(job: Body) -> dict[str, Json]:
     resolved = resolved_hyperparameters(job)
     if resolved:
         facts["resolved_hyperparameters"] = resolved
-    created, finished = number(job.get("created_at")), number(job.get("finished_at"))
+    created, finished = time_of(job.get("created_at")), time_of(job.get("finished_at"))
     if created is not None and finished is not None:
         facts["seconds"] = finished - created
     if isinstance(job.get("seed"), int):
@@ -115,7 +115,7 @@ def to_event(event: Body) -> Event:
     if event.get("type") == "metrics" and not message:
         found = ((said, number(numbers.get(key))) for key, said in _SAID.items())
         message = " · ".join(f"{said} {value:.4g}" for said, value in found if value is not None)
-    return Event(time_s=number(event.get("created_at")) or 0.0, message=message, data=numbers)
+    return Event(time_s=time_of(event.get("created_at")) or 0.0, message=message, data=numbers)
 
 
 def to_progress(events: Iterable[Body]) -> Progress | None:

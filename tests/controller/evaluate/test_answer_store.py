@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import re
 import sys
 import threading
 from collections import Counter
@@ -275,7 +276,8 @@ def test_a_file_of_another_model_is_refused(tmp_path, kept):
         FtctlError, match="has other answers than its name says: Answers of 카페"
     ) as e:
         AnswerStore(tmp_path).missing(other, questions(1))
-    assert e.value.remedy == f"Delete it, which asks again: rm '{tmp_path / other.name}'"
+    assert e.value.remedy.startswith("Restore it from git, if it was committed. Otherwise delete")
+    assert e.value.remedy.endswith(f"which asks again: rm '{tmp_path / other.name}'")
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
@@ -438,3 +440,20 @@ def test_a_corrected_reference_asks_again_only_where_its_loss_is_measured(
         assert store.missing(KEY, [corrected]) == ([] if counts else [0])
         found = [one and one.text for one in store.find(KEY, [corrected])]
         assert found == ["예약" if counts else None]
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS.*\n.*git lfs pull"),
+        (b'{"about": "Answers of triage.", "format": 2}\n', "has the format 2, not 1"),
+        (b'{"about": "Answers of triage.", "format": 1}\n', "Restore it from git"),
+    ],
+)
+def test_committed_answers_of_another_form_are_refused_and_stay(tmp_path, kept, first, said):
+    damaged = first + kept.read_bytes().partition(b"\n")[2]
+    kept.write_bytes(damaged)
+    with pytest.raises(FtctlError) as caught:
+        AnswerStore(tmp_path).missing(KEY, questions(3))
+    assert re.search(said, str(caught.value))
+    assert kept.read_bytes() == damaged

@@ -1,7 +1,10 @@
 """`ftctl record`: each answer is asked for once, kept, and written to be committed."""
 
+import errno
 import json
+import os
 import re
+from pathlib import Path
 
 import pytest
 from emulator import error_body
@@ -385,3 +388,25 @@ def test_json_has_numbers_of_each_part(hosted):
     assert found["finetunes"]["triage"]["file"].startswith("finetunes/recorded/")
     assert found["counted"]["with_logprobs"] == 9
     assert BASE in found["finetunes"]["triage"]["model"]
+
+
+def test_a_full_disk_of_the_files_to_commit_is_named_and_loses_nothing(hosted, monkeypatch):
+    hosted.train()
+    hosted.forget_answers()
+    write = os.write
+    recorded = hosted.shell.root / "finetunes/recorded"
+
+    def refuse(handle, data):
+        if Path(f"/proc/self/fd/{handle}").readlink().is_relative_to(recorded):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(handle, data)
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", refuse)
+        code, text = hosted.shell("record", "triage", "--yes")
+    assert code == 1
+    assert "finetunes/recorded cannot be written: No space left on device" in text
+    assert "state folder" not in text
+    asked = len(hosted.chats())
+    assert hosted.shell("record", "triage", "--yes")[0] == 0
+    assert len(hosted.chats()) == asked

@@ -117,7 +117,7 @@ def test_equal_questions_count_once_and_empty_ones_are_counted(storing):
     code, text, asked = asked_by(storing, "record", "triage", "--train", "0", "--yes")
     assert code == 0, text
     assert len(asked) == 1
-    assert "Note: 1 stored completions have no question" in text
+    assert "Note: 1 stored completions have no question that can be asked" in text
 
 
 def test_personal_data_in_questions_is_masked_before_it_is_asked(storing):
@@ -214,3 +214,13 @@ def test_an_adopted_model_is_recorded_with_what_its_service_holds(storing):
     assert sum("logprobs" in body for body in asked) == len(asked) == 7 + 33 + 5
     assert storing.shell("plan")[1] == "No changes. The one fine-tune matches its spec.\n"
     assert asked_by(storing, "record", "--all", "--stored", "5", "--yes")[2] == []
+
+
+def test_half_a_character_in_a_question_is_counted_and_not_asked(storing):
+    (model,) = [one for one in storing.hosted.models if one.startswith("ft:")]
+    storing.hosted.stored = {}
+    storing.hosted.store(model, [{"role": "user", "content": "\ud800"}], LABELS[0])
+    storing.hosted.store(model, [{"role": "user", "content": "질문"}], LABELS[0])
+    code, text, asked = asked_by(storing, "record", "triage", "--train", "0", "--yes")
+    assert (code, len(asked)) == (0, 1), text
+    assert "Note: 1 stored completions have no question that can be asked" in text
