@@ -4,12 +4,13 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backends.atomic_files import sync_folder
-from backends.contract.errors import FileMissing, ModelMissing, NotOffered
+from backends.contract.errors import FileMissing, MachineFailed, ModelMissing, NotOffered
 from backends.contract.inspector import Json
 from backends.contract.inventory import HostedFile, HostedModel
 from backends.contract.jobs import JobState
@@ -100,18 +101,21 @@ def download(client: "Client", file: HostedFile, to: Path, server: str) -> None:
     Raises:
         FileMissing: The server does not give the file.
         OutcomeUnknown: The file did not arrive as a whole.
+        MachineFailed: This machine cannot keep it.
     """
-    handle, temporary = tempfile.mkstemp(dir=to.parent, prefix=f".{to.name}.", suffix=".tmp")
-    os.close(handle)
+    with _writing(to):
+        handle, temporary = tempfile.mkstemp(dir=to.parent, prefix=f".{to.name}.", suffix=".tmp")
+        os.close(handle)
     partial = Path(temporary)
 
     def keep(pieces: Iterator[bytes]) -> None:
-        with partial.open("wb") as written:
+        size = 0
+        with _writing(to), partial.open("wb") as written:
             for piece in pieces:
                 written.write(piece)
+                size += len(piece)
             written.flush()
             os.fsync(written.fileno())
-            size = written.tell()
         if file.size_bytes and size != file.size_bytes:
             raise OutcomeUnknown(
                 f"the file {file.id} has {file.size_bytes:,} bytes, and {size:,} arrived"
@@ -124,12 +128,23 @@ def download(client: "Client", file: HostedFile, to: Path, server: str) -> None:
             if error.status not in _NOT_GIVEN or not error.is_api_error:
                 raise
             raise _missing(file, server, error) from error
-        partial.chmod(0o644)
-        partial.replace(to)
+        with _writing(to):
+            partial.chmod(0o644)
+            partial.replace(to)
+            sync_folder(to.parent)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    sync_folder(to.parent)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror or error}"
+        remedy = "Free some space there, or make the folder writable; then run the command again."
+        raise MachineFailed(message, remedy) from error
 
 
 def delete_model(client: "Client", model_id: str, server: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from fault_server import Fault
 from openai_helpers import MODEL
 
-from backends.contract.errors import BackendError, FileMissing, NotOffered
+from backends.contract.errors import BackendError, FileMissing, MachineFailed, NotOffered
 from backends.contract.guard.guarded import guard
 from backends.contract.inventory import HostedFile
 from backends.contract.jobs import JobState
@@ -162,6 +162,29 @@ def test_a_short_file_is_no_file(server, backend, hosted_file, tmp_path):
 
     assert (tmp_path / "a.jsonl").read_text() == "as it was"
     assert not list(tmp_path.glob(".*.tmp"))
+
+
+@pytest.fixture
+def small_files():
+    """Let no file of this process grow over 64 KiB, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_file_for_which_there_is_no_room(backend, hosted_file, tmp_path):
+    with pytest.raises(MachineFailed, match=r"a\.jsonl cannot be written: File too large") as error:
+        backend.download(hosted_file, tmp_path / "a.jsonl")
+
+    assert error.value.remedy.startswith("Free some space there")
+    assert not [path for path in tmp_path.iterdir() if path.is_file()]
+
+
+def test_a_folder_that_takes_no_file(backend, hosted_file, tmp_path):
+    with pytest.raises(MachineFailed, match=r"none/a\.jsonl cannot be written: No such file"):
+        backend.download(hosted_file, tmp_path / "none/a.jsonl")
 
 
 @pytest.mark.parametrize(

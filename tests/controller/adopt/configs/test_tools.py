@@ -178,7 +178,10 @@ FACTORY = "model_name_or_path: acme/base\nstage: sft\ndataset: hours\ndataset_di
         ("model_name_or_path: acme/base\nuse_peft: true\n", "dataset_name: is missing"),
         (f"{SOUP}modality: vision\n", "modality: 'vision': local-gpu trains on texts"),
         (SOUP.replace("sft", "grpo"), "task: 'grpo': is not translated from configurations"),
-        (SOUP.replace("acme/rows}", "acme/rows, format: llava}"), "'llava' is not a format of conv"),
+        (
+            SOUP.replace("acme/rows}", "acme/rows, format: llava}"),
+            "'llava' is not a format of conv",
+        ),
         (FACTORY.replace("sft", "kto"), "stage: 'kto': is not translated from configurations"),
         (FACTORY.replace("hours", "nobody"), "dataset_info.json has no entry 'nobody' in lf_data"),
         (FACTORY.replace("lf_data", "gone"), "dataset_info.json is missing in gone"),
