@@ -11,12 +11,14 @@ from pathlib import Path
 from controller.errors import FtctlError
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 MAKE_ROOM = (
     "Free some space, or name a folder on a larger disk: export FTCTL_STATE_DIR=DIR\n"
     "Built data and runs are in the state folder; what was being written is removed again."
 )
 ROOM_ELSEWHERE = "Free some space there, then run the same command again."
 MAKE_WRITABLE = "Make it writable, or name another folder: export FTCTL_STATE_DIR=DIR"
+CHECK_PERMISSIONS = "Check its permissions and its owner, then run the same command again."
 
 
 class StateNotWritten(FtctlError):
@@ -62,7 +64,8 @@ def refused_by_system(error: OSError, state: Path | None) -> FtctlError:
         # A write that fails names no file.
         place = f"{state}, or where the command writes to: " if state else ""
         return FtctlError(f"{place}{error.strerror}", MAKE_ROOM)
-    return FtctlError(f"{place}{error.strerror or error}")
+    remedy = CHECK_PERMISSIONS if error.errno in _NOT_ALLOWED else ""
+    return FtctlError(f"{place}{error.strerror or error}", remedy)
 
 
 def is_full(error: OSError) -> bool:

@@ -6,6 +6,7 @@ from datetime import date
 from typing import Final
 
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_NOT_SET: Final = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +24,13 @@ class ShutdownNotice:
 
 
 def is_day(text: object) -> bool:
-    """Return whether a value is a day of the calendar, `YYYY-MM-DD`."""
+    """Return whether a value is a day on which a service can end, `YYYY-MM-DD`.
+
+    0001-01-01 and 1970-01-01 are what servers write for a time that is not set.
+    """
     if not isinstance(text, str) or _DAY.fullmatch(text) is None:
         return False
     try:
-        date.fromisoformat(text)
+        return date.fromisoformat(text) > _NOT_SET
     except ValueError:
         return False
-    return True

@@ -229,7 +229,7 @@ class AnswerFile:
                         self._questions.setdefault(key.question, offset)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             _log.warning(
-                "%s:%d: not a kept answer (%s); what it answered is asked again",
+                "%s:%d: not a kept answer (%s); what it answered counts as not asked yet",
                 self.path,
                 number,
                 " ".join(str(error).split())[:100],
