@@ -94,6 +94,7 @@ LAYERS = (
         "controller.canonical",
         "controller.dates",
         "controller.errors",
+        "controller.lockfile.merge",
         "controller.render.text",
     ),
     ("controller.help",),
@@ -177,6 +178,7 @@ LAYERS = (
     ("controller.resolve.validate",),
     (
         "controller.project.scaffold",
+        "controller.resolve.extras",
         "controller.resolve.git_checkout",
         "controller.resolve.inputs",
     ),
@@ -273,6 +275,7 @@ PURE = (
     "controller/track/record.py",
     "controller/track/targets.py",
     "controller/resolve/aliases.py",
+    "controller/resolve/extras.py",
 )
 IMPURE_MODULES = {
     *("asyncio", "datetime", "io", "logging", "os", "pathlib", "random", "secrets", "shutil"),

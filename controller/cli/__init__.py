@@ -43,6 +43,8 @@ COMMANDS = {
     "model": "Print the model ID in production, for scripts.",
     "chat": "Talk to a model.",
     "serve": "Serve fine-tuning and chat to OpenAI clients.",
+    "extras": "Print the extras that the specs need, for CI.",
+    "lockfile": "Merge lockfiles by fine-tune: git's merge driver.",
     "schema": "Print the JSON Schema of specs.",
     "doctor": "Check this machine and this repository.",
     "help": "Explain a topic (start, spec, data, …) or a command.",

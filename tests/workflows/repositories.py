@@ -80,7 +80,7 @@ class Repository:
             check=False,
             timeout=110,
         )
-        said = output.read_text().strip() if output.exists() else ""
+        said = output.read_text().split("\n", 1)[0] if output.exists() else ""
         return done.returncode, said, done.stdout + done.stderr
 
     def recorded(self):

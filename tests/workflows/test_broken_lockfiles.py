@@ -1,14 +1,14 @@
 """Lockfiles with conflict markers, broken lockfiles, and lockfiles that git mixed."""
 
 import json
-import runpy
 import shutil
 import subprocess
 
 import pytest
 
+from controller.lockfile.merge import BUILD, JOB
 from controller.lockfile.model import Build, OpenJob
-from tests.workflows.repositories import COMMIT, LOCKFILE, Repository, entry, fingerprint, git
+from tests.workflows.repositories import LOCKFILE, Repository, entry, fingerprint, git
 
 pytestmark = pytest.mark.skipif(
     shutil.which("bash") is None or shutil.which("git") is None, reason="needs bash and git"
@@ -137,7 +137,6 @@ def test_a_record_that_git_mixed_is_not_taken_for_one(tmp_path):
 
 
 def test_merging_requires_what_the_lockfile_requires():
-    script = runpy.run_path(str(COMMIT.with_name("merge.py")))
-    for model, wanted in ((Build, script["BUILD"]), (OpenJob, script["JOB"])):
+    for model, wanted in ((Build, BUILD), (OpenJob, JOB)):
         required = {name for name, field in model.model_fields.items() if field.is_required()}
         assert wanted == required

@@ -1,26 +1,42 @@
 #!/usr/bin/env bash
 # Commit FOLDER/finetunes/ftctl.lock to a branch, as a commit of its own, and push it.
 #
-# Run inside a checkout of that branch; FOLDER may be any folder of it. Other commits may have reached the branch since; then the
-# two lockfiles are merged fine-tune by fine-tune and the record is put on top. Neither the working
-# tree nor the index is touched, so nothing else can slip into the commit. Prints one line.
+# Run inside a checkout; FOLDER may be any folder of it. Other commits may have reached the branch
+# since; then the two lockfiles are merged fine-tune by fine-tune and the record is put on top.
+# Neither the working tree nor the index is touched, so nothing else can slip into the commit.
+# Prints one line.
 #
-#   BRANCH         the branch to push to
+#   BRANCH         the branch to push to; the checkout is of that branch
+#   RECORDS        push to this branch instead, which holds nothing but the lockfile; records/fetch.sh
+#                  fetched it. It is made if it does not exist.
 #   FOLDER         the folder with finetunes/, from here; this folder when empty
 #   MESSAGE        the commit's message
 #   TOKEN          pushes over HTTPS; empty: whatever git is set up with
-#   GITHUB_OUTPUT  `changed=true` or `changed=false` is written there
+#   GITHUB_OUTPUT  `changed=true` or `changed=false` is written there, and the commit as `sha=…`
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+merge="$here/../../../controller/lockfile/merge.py"
 cd "${FOLDER:-.}"
 lockfile=$(git rev-parse --show-prefix)finetunes/ftctl.lock # as git names it
 cd "$(git rev-parse --show-toplevel)"
 attempts=8
+# The 40 zeros stand for no commit: of an empty lockfile.
+none=0000000000000000000000000000000000000000
+if [ -n "${RECORDS:-}" ]; then
+    BRANCH=$RECORDS
+    base=$(git rev-parse --quiet --verify refs/ftctl/start || echo "$none")
+else
+    base=$(git rev-parse HEAD)
+fi
+export BRANCH
 
-changed() { echo "changed=$1" >>"${GITHUB_OUTPUT:-/dev/null}"; }
+said() { echo "$1" >>"${GITHUB_OUTPUT:-/dev/null}"; }
 
-# Nothing is guessed, and no record may be lost silently: with `folder` forgotten, say so.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# Nothing is guessed, and no record may be lost silently: with `folder` forgotten, tell it.
 if [ ! -e "$lockfile" ] && [ "${FOLDER:-.}" = . ]; then
     elsewhere=$(git -c core.quotePath=false status --porcelain --untracked-files=all -- ':(top,glob)**/finetunes/ftctl.lock')
     if [ -n "$elsewhere" ]; then
@@ -29,48 +45,54 @@ if [ ! -e "$lockfile" ] && [ "${FOLDER:-.}" = . ]; then
     fi
 fi
 
-if [ -z "$(git status --porcelain --untracked-files=all -- ":(top,literal)$lockfile")" ] || [ ! -e "$lockfile" ]; then
-    changed false
+git show "$base:$lockfile" >"$work/base" 2>/dev/null || : >"$work/base"
+if [ ! -e "$lockfile" ] || cmp -s "$lockfile" "$work/base"; then
+    said changed=false
     echo "The lockfile is unchanged."
     exit 0
 fi
 
-# Through the environment, because a command line can be read by every process of the machine, and
-# only now, because no step before this one needs to be able to push.
-if [ -n "${TOKEN:-}" ]; then
-    export GIT_CONFIG_COUNT=1
-    export GIT_CONFIG_KEY_0="http.${GITHUB_SERVER_URL:-https://github.com}/.extraheader"
-    GIT_CONFIG_VALUE_0="AUTHORIZATION: basic $(printf 'x-access-token:%s' "$TOKEN" | base64 | tr -d '\n')"
-    export GIT_CONFIG_VALUE_0
-fi
-export GIT_TERMINAL_PROMPT=0
+# Only now, because no step before this one needs to be able to push.
+# shellcheck source=../auth.sh
+. "$here/../auth.sh"
 export GIT_AUTHOR_NAME="${GIT_AUTHOR_NAME:-github-actions[bot]}"
 export GIT_AUTHOR_EMAIL="${GIT_AUTHOR_EMAIL:-41898282+github-actions[bot]@users.noreply.github.com}"
 export GIT_COMMITTER_NAME="$GIT_AUTHOR_NAME" GIT_COMMITTER_EMAIL="$GIT_AUTHOR_EMAIL"
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
 cp "$lockfile" "$work/ours"
-base=$(git rev-parse HEAD)
 
 for ((attempt = 1; attempt <= attempts; attempt++)); do
-    git fetch --quiet --no-tags --depth=1 origin "+refs/heads/$BRANCH:refs/ftctl/tip"
-    tip=$(git rev-parse refs/ftctl/tip)
+    if [ -z "${RECORDS:-}" ] || [ -n "$(git ls-remote --heads origin "refs/heads/$BRANCH")" ]; then
+        git fetch --quiet --no-tags --depth=1 origin "+refs/heads/$BRANCH:refs/ftctl/tip"
+        tip=$(git rev-parse refs/ftctl/tip)
+    else
+        tip=$none
+    fi
     git show "$tip:$lockfile" >"$work/theirs" 2>/dev/null || : >"$work/theirs"
-    python3 "$here/merge.py" "$lockfile" "$work/ours" "$base" "$tip" >"$work/merged"
+    python3 "$merge" "$lockfile" "$work/ours" "$base" "$tip" >"$work/merged"
     if cmp -s "$work/merged" "$work/theirs"; then
-        changed true
+        said changed=true
+        said "sha=$tip"
         echo "Another run recorded the same already."
         exit 0
     fi
     export GIT_INDEX_FILE="$work/index"
-    git read-tree "$tip"
+    parent=()
+    if [ "$tip" = "$none" ]; then
+        git read-tree --empty
+    else
+        git read-tree "$tip"
+        parent=(-p "$tip")
+    fi
     blob=$(git hash-object -w --no-filters "$work/merged")
     git update-index --add --cacheinfo "100644,$blob,$lockfile"
-    commit=$(git commit-tree "$(git write-tree)" -p "$tip" -m "$MESSAGE")
+    commit=$(git commit-tree "$(git write-tree)" "${parent[@]}" -m "$MESSAGE")
     unset GIT_INDEX_FILE
     if git push --quiet origin "$commit:refs/heads/$BRANCH"; then
-        changed true
+        said changed=true
+        said "sha=$commit"
+        # A later call of this job begins from here.
+        [ -z "${RECORDS:-}" ] || git update-ref refs/ftctl/start "$commit"
         echo "Recorded as ${commit:0:12} on $BRANCH."
         exit 0
     fi
@@ -78,5 +100,5 @@ for ((attempt = 1; attempt <= attempts; attempt++)); do
     sleep "$((attempt + RANDOM % 3))"
 done
 
-echo "::error::The lockfile could not be pushed to $BRANCH. Nothing is lost: the next run finds every job and model at the backends again. If the branch is protected, let this workflow push to it." >&2
+echo "::error::The lockfile could not be pushed to $BRANCH. Nothing is lost: the next run finds every job and model at the backends again. If the branch is protected, let this workflow push to it: \`ftctl help pull-requests\`, \"Protect the branch\"." >&2
 exit 1

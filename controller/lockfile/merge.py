@@ -10,8 +10,8 @@ the next run finds at the backends again.
 
 A lockfile with git's conflict markers, or one that is not valid JSON, is never written again. Its
 records are recovered from the newest commits before it that hold a valid one, and from both sides
-of the markers. Needs nothing but Python and git.
-"""  # noqa: INP001 - a script of an action, and no package
+of the markers. Needs nothing but Python and git: workflows run this file by its path, without a package.
+"""
 
 import json
 import os
@@ -76,6 +76,27 @@ def parse(text: bytes) -> Lockfile | None:
     if not isinstance(entries, dict) or not all(isinstance(one, dict) for one in entries.values()):
         return None
     return value
+
+
+def merge_texts(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
+    """Return the text of the merged lockfile; None if one of the sides is not a lockfile.
+
+    Args:
+        base: Text of what both sides started from; empty if there was none.
+        ours: Text of our side, empty if there is none.
+        theirs: Text of the other side, empty if there is none.
+    """
+    before, mine, yours = (
+        parse(text) if text.strip() else {} for text in (base, ours, theirs)
+    )
+    if mine is None or yours is None:
+        return None
+    return written(merge(before or {}, mine, yours))
+
+
+def written(lockfile: Lockfile) -> bytes:
+    """Return the text of a lockfile, in the form in which ftctl writes it."""
+    return json.dumps(lockfile, ensure_ascii=False, indent=2, sort_keys=True).encode() + b"\n"
 
 
 def sides(text: bytes) -> list[Lockfile]:
@@ -214,11 +235,11 @@ def main(file: str, ours: str, base: str, tip: str) -> int:
     merged = merge(before, mine, theirs)
     if broken or recovered:
         merged = union([merged, mine, theirs])
-    written = json.dumps(merged, ensure_ascii=False, indent=2, sort_keys=True).encode() + b"\n"
-    if parse(written) is None:
+    result = written(merged)
+    if parse(result) is None:
         sys.stderr.write(f"::error::{file} cannot be merged; the branch keeps its own.\n")
         return 1
-    sys.stdout.buffer.write(written)
+    sys.stdout.buffer.write(result)
     return 0
 
 

@@ -1,0 +1,36 @@
+"""`ftctl lockfile`."""
+
+from pathlib import Path
+
+import click
+
+from backends.atomic_files import write_atomic
+from controller.cli.group import Group
+from controller.errors import FtctlError
+from controller.lockfile.merge import merge_texts
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group("lockfile", cls=Group)
+def command() -> None:
+    """Work on the lockfile's text; git calls this."""
+
+
+@command.command("merge")
+@click.argument("base", type=_FILE)
+@click.argument("ours", type=_FILE)
+@click.argument("theirs", type=_FILE)
+def merge(base: Path, ours: Path, theirs: Path) -> None:
+    """Merge two lockfiles by fine-tune, into OURS: git's merge driver.
+
+    `ftctl init --github` writes the line of `.gitattributes`; once in each clone, type:
+    git config merge.ftctl.driver 'ftctl lockfile merge %O %A %B'
+    """
+    texts = (path.read_bytes() if path.exists() else b"" for path in (base, ours, theirs))
+    merged = merge_texts(*texts)
+    if merged is None:
+        message = "one of the two sides is not a lockfile"
+        remedy = "Take the other: git checkout --ours FILE, or git checkout --theirs FILE."
+        raise FtctlError(message, remedy)
+    write_atomic(ours.resolve(), merged)
