@@ -1,0 +1,156 @@
+"""The few calls of GitHub's REST API that the actions make, with the standard library alone."""
+
+import io
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+TIMEOUT_S = 30.0
+TRIES = 4
+_AGAIN = frozenset({429, 500, 502, 503, 504})
+MOST_PAGES = 50
+
+
+class ApiError(Exception):
+    """GitHub refused a call, or gave no answer."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class _StopAtRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: the token must not go to another host."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+class GitHub:
+    """A repository at GitHub, called with the job's token."""
+
+    def __init__(self, token: str, repository: str | None = None) -> None:
+        server = os.environ.get("GITHUB_API_URL", "https://api.github.com")
+        self._base = f"{server}/repos/{repository or os.environ['GITHUB_REPOSITORY']}"
+        self._token = token
+
+    def get(self, path: str, **query: object) -> Any:
+        """Return the answer to a GET; None if there is nothing at that address."""
+        raw = self._call("GET", _with(path, query))
+        return None if raw is None else json.loads(raw)
+
+    def pages(self, path: str, key: str | None = None, **query: object) -> Iterator[Any]:
+        """Yield every item of a listing."""
+        for page in range(1, MOST_PAGES + 1):
+            answer = self.get(path, per_page=100, page=page, **query) or []
+            items = answer[key] if key and answer else answer
+            yield from items
+            if len(items) < 100:
+                return
+        raise ApiError(f"{path} has more than {MOST_PAGES} pages")
+
+    def send(self, method: str, path: str, body: object) -> Any:
+        """Send a body; return the answer, None if it is empty."""
+        raw = self._call(method, path, json.dumps(body).encode())
+        return json.loads(raw) if raw else None
+
+    def file(self, path: str, ref: str, limit: int) -> bytes | None:
+        """Return a file of a branch or commit; None if there is none."""
+        quoted = urllib.parse.quote(path)
+        raw = self._call(
+            "GET", _with(f"/contents/{quoted}", {"ref": ref}), accept="application/vnd.github.raw+json"
+        )
+        if raw is not None and len(raw) > limit:
+            raise ApiError(f"{path} has more than {limit} bytes")
+        return raw
+
+    def artifact(self, run: int, name: str, limit: int) -> dict[str, bytes]:
+        """Return the files of a run's artifact, by name; empty if there is none. Data, never run."""
+        found = [
+            one
+            for one in self.pages(f"/actions/runs/{run}/artifacts", "artifacts")
+            if one["name"] == name and not one["expired"]
+        ]
+        if not found:
+            return {}
+        newest = max(found, key=lambda one: one["id"])
+        raw = self._call("GET", f"/actions/artifacts/{newest['id']}/zip", limit=limit) or b""
+        files = {}
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            for entry in archive.infolist():
+                if entry.file_size > limit:
+                    raise ApiError(f"{entry.filename} in {name} has more than {limit} bytes")
+                if not entry.is_dir():
+                    files[entry.filename] = archive.read(entry)
+        return files
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        accept: str = "application/vnd.github+json",
+        limit: int = 256 << 20,
+    ) -> bytes | None:
+        headers = {"Accept": accept, "Authorization": f"Bearer {self._token}"}
+        headers |= {"X-GitHub-Api-Version": "2022-11-28", "User-Agent": "ftctl"}
+        request = urllib.request.Request(self._base + path, body, headers, method=method)
+        opener = urllib.request.build_opener(_StopAtRedirect)
+        for attempt in range(1, TRIES + 1):
+            try:
+                with opener.open(request, timeout=TIMEOUT_S) as answer:
+                    return _read(answer, limit)
+            except urllib.error.HTTPError as error:
+                if error.code in {301, 302, 303, 307, 308} and method == "GET":
+                    # An artifact lies elsewhere, at an address that holds its own permission.
+                    with urllib.request.urlopen(error.headers["Location"], timeout=TIMEOUT_S) as answer:
+                        return _read(answer, limit)
+                if error.code == 404 and method == "GET":
+                    return None
+                # Sent twice, a comment or an issue would be there twice.
+                if error.code not in _AGAIN or method == "POST" or attempt == TRIES:
+                    text = error.read(500).decode("utf-8", "replace")
+                    raise ApiError(f"{method} {path}: {error.code} {text}", error.code) from None
+            except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+                if method == "POST" or attempt == TRIES:
+                    raise ApiError(f"{method} {path}: {error}") from None
+            time.sleep(2**attempt / 4)
+        return None
+
+
+def output(**values: object) -> None:
+    """Write outputs of the step."""
+    with open(os.environ.get("GITHUB_OUTPUT", os.devnull), "a", encoding="utf-8") as file:
+        for name, value in values.items():
+            file.write(f"{name}={value}\n")
+
+
+def event() -> Any:
+    """Return the event that started the run."""
+    with open(os.environ["GITHUB_EVENT_PATH"], encoding="utf-8") as file:
+        return json.load(file)
+
+
+def fail(message: str) -> None:
+    """End the step with an error that the run's page shows. On one line, so nothing else is read."""
+    flat = " ".join(message.split()).replace("%", "%25")
+    sys.exit(f"::error::{flat}")
+
+
+def _read(answer: Any, limit: int) -> bytes:
+    raw: bytes = answer.read(limit + 1)
+    if len(raw) > limit:
+        raise ApiError(f"the answer has more than {limit} bytes")
+    return raw
+
+
+def _with(path: str, query: dict[str, object]) -> str:
+    return f"{path}?{urllib.parse.urlencode(query)}" if query else path
