@@ -162,10 +162,11 @@ LAYERS = (
     (
         "controller.evaluate.rescoring",
         "controller.evaluate.retain.measure",
-        "controller.lockfile.store",
+        "controller.lockfile.branch",
         "controller.project.project",
         "controller.render",
     ),
+    ("controller.lockfile.store",),
     ("controller.export", "controller.report", "controller.track", "controller.weights"),
     ("controller.resolve.aliases", "controller.resolve.answers"),
     (
@@ -177,8 +178,8 @@ LAYERS = (
     ("controller.resolve.preflight",),
     ("controller.resolve.validate",),
     (
+        "controller.project.needed_extras",
         "controller.project.scaffold",
-        "controller.resolve.extras",
         "controller.resolve.git_checkout",
         "controller.resolve.inputs",
     ),
@@ -275,7 +276,7 @@ PURE = (
     "controller/track/record.py",
     "controller/track/targets.py",
     "controller/resolve/aliases.py",
-    "controller/resolve/extras.py",
+    "controller/project/needed_extras.py",
 )
 IMPURE_MODULES = {
     *("asyncio", "datetime", "io", "logging", "os", "pathlib", "random", "secrets", "shutil"),

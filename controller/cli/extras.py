@@ -5,7 +5,7 @@ import click
 from controller.cli.common import json_option, print_result, project_of
 from controller.errors import InvalidInput
 from controller.lockfile.store import read_lockfile
-from controller.resolve.extras import needed_extras
+from controller.project.needed_extras import needed_extras
 from controller.spec.load import read_specs
 from controller.spec.settings import Settings, known_endpoints, load_settings
 

@@ -1,11 +1,26 @@
 """`ftctl init`."""
 
+import re
 from pathlib import Path
 
 import click
 
+from controller.errors import ExitCode, FtctlError
+from controller.project.github import (
+    GitHubOptions,
+    WrittenFiles,
+    workflows_home,
+    write_github_files,
+)
 from controller.project.scaffold import DEMO_BASE_MODEL, make_demo, make_repository
+from controller.spec.load import FOLDER, read_specs
 from controller.spec.settings import FILE as SETTINGS
+
+_INPUT = re.compile(r"^([a-z][a-z-]*)=([^\r\n]*)$")
+_INPUTS = (
+    *("environment", "folder", "lfs", "openai-base-url", "package", "reconcile-environment"),
+    *("requirements", "runner"),
+)
 
 
 @click.command("init")
@@ -13,14 +28,89 @@ from controller.spec.settings import FILE as SETTINGS
 @click.option(
     "--demo", is_flag=True, help="A complete repository: specs, data and a small base model."
 )
-def command(folder: Path, *, demo: bool) -> None:
-    """Make a repository of fine-tunes in FOLDER (this folder when none is named)."""
+@click.option(
+    "--github", is_flag=True, help="Workflows that plan pull requests and apply merges at GitHub."
+)
+@click.option(
+    "--uses",
+    metavar="OWNER/REPO@COMMIT",
+    help="For --github: the ftctl repository whose workflows are called; `.` for this one.",
+)
+@click.option("--branch", metavar="NAME", help="For --github: the default branch.")
+@click.option(
+    "--set",
+    "given",
+    metavar="INPUT=VALUE",
+    multiple=True,
+    help="For --github: an input of the workflow, such as runner=gpu.",
+)
+@click.option(
+    "--overwrite", is_flag=True, help="For --github: replace workflows that say something else."
+)
+def command(
+    folder: Path,
+    *,
+    demo: bool,
+    github: bool,
+    uses: str | None,
+    branch: str | None,
+    given: tuple[str, ...],
+    overwrite: bool,
+) -> int:
+    """Make a repository of fine-tunes in FOLDER (this folder when none is named).
+
+    With --github, adds the workflows to a repository, also to one that has specs already. Files that
+    say something else are left alone and named; typed again, it changes nothing.
+    """
     root = folder.resolve()
+    if not github and (uses or branch or given or overwrite):
+        remedy = "Add --github."
+        raise FtctlError("--uses, --branch, --set and --overwrite are for --github", remedy)
+    options = GitHubOptions(uses=uses, branch=branch, inputs=_inputs(given))
+    if github:
+        workflows_home(options.uses)  # what is missing is told before anything is written
+    if not (github and (root / FOLDER).is_dir() and not demo):
+        _make(root, demo=demo)
+    at = "" if folder == Path() else f" --dir {folder}"
+    if not github:
+        click.echo(f"\nNext: ftctl{at} plan\nThen: ftctl{at} apply")
+        return ExitCode.DONE
+    specs, _ = read_specs(root)
+    done = write_github_files(root, specs.values(), options, overwrite=overwrite)
+    return _report(done)
+
+
+def _make(root: Path, *, demo: bool) -> None:
     written = make_demo(root) if demo else make_repository(root)
     for name in written:
         click.echo(f"wrote {name}")
     if demo and SETTINGS not in written:
         added = f"../{DEMO_BASE_MODEL}"
         click.echo(f"kept {SETTINGS}; to serve the demo, name {added} under serve.base_models")
-    at = "" if folder == Path() else f" --dir {folder}"
-    click.echo(f"\nNext: ftctl{at} plan\nThen: ftctl{at} apply")
+
+
+def _inputs(given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    inputs = []
+    for text in given:
+        match = _INPUT.fullmatch(text)
+        if match is None or match[1] not in _INPUTS:
+            message = f"--set {text!r} is not INPUT=VALUE"
+            raise FtctlError(message, f"Use one of the inputs: {', '.join(_INPUTS)}.")
+        inputs.append((match[1], match[2]))
+    return tuple(inputs)
+
+
+def _report(done: WrittenFiles) -> ExitCode:
+    for name in done.written:
+        click.echo(f"wrote {name}")
+    for name in done.kept:
+        click.echo(f"kept {name}, which is as it should be")
+    for name in done.differing:
+        click.echo(f"left {name} alone, which says something else", err=True)
+    if done.differing:
+        click.echo("To replace these files: ftctl init --github --overwrite", err=True)
+        return ExitCode.ERROR
+    click.echo("Configured the merge driver of the lockfile in this clone.")
+    click.echo("\nNext: commit these files, and merge them into the default branch")
+    click.echo("Then: ftctl help pull-requests, for keys, a GPU, and the branch's protection")
+    return ExitCode.DONE

@@ -5,16 +5,18 @@ from pathlib import Path
 import click
 
 from backends.atomic_files import write_atomic
+from controller.cli.common import project_of
 from controller.cli.group import Group
 from controller.errors import FtctlError
 from controller.lockfile.merge import merge_texts
+from controller.spec.settings import records_branch
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.group("lockfile", cls=Group)
 def command() -> None:
-    """Work on the lockfile's text; git calls this."""
+    """Merge lockfiles, and tell where the lockfile is: for git and CI."""
 
 
 @command.command("merge")
@@ -34,3 +36,12 @@ def merge(base: Path, ours: Path, theirs: Path) -> None:
         remedy = "Take the other: git checkout --ours FILE, or git checkout --theirs FILE."
         raise FtctlError(message, remedy)
     write_atomic(ours.resolve(), merged)
+
+
+@command.command("branch")
+@click.pass_context
+def branch(ctx: click.Context) -> None:
+    """Print the branch that `lockfile.branch` of ftctl.yaml names; nothing without one."""
+    name = records_branch(project_of(ctx).root)
+    if name is not None:
+        click.echo(name)

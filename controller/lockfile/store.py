@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from backends.atomic_files import append_line, locked, write_atomic
 from controller.canonical import canonical_json, digest
 from controller.errors import FtctlError, LockfileInvalid, LockHeld
+from controller.lockfile.branch import read_from_branch
 from controller.lockfile.model import Entry, Lockfile, dump_entry, dump_lockfile, parse_lockfile
 from controller.repository_files import CannotRead, read_inside
 
@@ -119,7 +120,7 @@ def _read_bytes(root: Path) -> bytes | None:
     try:
         return read_inside(root, root / LOCKFILE, limit=MAX_BYTES)
     except FileNotFoundError:
-        return None
+        return read_from_branch(root, LOCKFILE)
     except CannotRead as error:
         raise LockfileInvalid(f"{LOCKFILE}: {error.message}", error.remedy) from None
 

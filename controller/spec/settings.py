@@ -141,6 +141,16 @@ class ApplyBudget(Strict):
     """US dollars, by the high end of the estimates."""
 
 
+class LockfileSettings(Strict):
+    """Home of the lockfile."""
+
+    branch: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$"
+    )
+    """Branch of records, where CI may push although the default branch is protected: `ftctl-records`.
+    When absent, the lockfile is committed to the branch with the specs."""
+
+
 class Policies(Strict):
     """Rules that every spec of the repository must keep."""
 
@@ -223,6 +233,8 @@ class Settings(Strict):
     """Settings of `ftctl serve`."""
     budget: ApplyBudget = ApplyBudget()
     """Most that all jobs of one apply may cost together."""
+    lockfile: LockfileSettings = LockfileSettings()
+    """Home of the lockfile."""
     policies: Policies = Policies()
     """Rules that every spec of the repository must keep."""
     tracking: Trackers = Trackers()
@@ -281,6 +293,17 @@ def known_endpoints(root: Path) -> Settings | None:
 
     None where these cannot be read either: then nobody knows where a server is.
     """
+    return _part(root, "endpoints")
+
+
+def records_branch(root: Path) -> str | None:
+    """Return the branch of the lockfile, also of an `ftctl.yaml` that has problems elsewhere."""
+    settings = _part(root, "lockfile")
+    return None if settings is None else settings.lockfile.branch
+
+
+def _part(root: Path, key: str) -> Settings | None:
+    """Return settings with one key of `ftctl.yaml`; None if that key cannot be read."""
     try:
         document, _ = parse_yaml(read_inside(root, root / FILE, limit=MAX_BYTES), FILE)
     except (CannotRead, FileNotFoundError):
@@ -288,7 +311,7 @@ def known_endpoints(root: Path) -> Settings | None:
     if document is None or not isinstance(document.value, dict):
         return None
     try:
-        return Settings.model_validate({"endpoints": document.value.get("endpoints", {})})
+        return Settings.model_validate({key: document.value.get(key, {})})
     except ValidationError:
         return None
 

@@ -91,8 +91,6 @@ for ((attempt = 1; attempt <= attempts; attempt++)); do
     if git push --quiet origin "$commit:refs/heads/$BRANCH"; then
         said changed=true
         said "sha=$commit"
-        # A later call of this job begins from here.
-        [ -z "${RECORDS:-}" ] || git update-ref refs/ftctl/start "$commit"
         echo "Recorded as ${commit:0:12} on $BRANCH."
         exit 0
     fi

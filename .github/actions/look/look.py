@@ -8,6 +8,8 @@ be read here the answer is `open`: then ftctl itself looks, and says what is wro
     TOKEN        reads the repository, and starts the workflow
     WAIT         `true`: return only when the pause since the start of this run is over
     DISPATCH     this workflow's reference, to start `action: follow` of it if anything is open
+    LOST         `true`: the machine of this run's apply was lost before it recorded anything; start
+                 `action: apply`, which finds what was submitted and pays for nothing twice
     GITHUB_OUTPUT   `open`, `local` (jobs on the machine itself), `pause` in seconds
 """
 
@@ -90,12 +92,13 @@ def main() -> None:
     sys.stdout.write(f"{count} open.\n" if count else "Nothing is open.\n")
     if count and os.environ.get("WAIT") == "true":
         _wait(github, pause)
-    workflow = os.environ.get("DISPATCH", "")
-    if count and workflow:
+    workflow, lost = os.environ.get("DISPATCH", ""), os.environ.get("LOST") == "true"
+    if workflow and (count or lost):
         name = workflow.partition("@")[0].rpartition("/")[2]
-        body = {"ref": branch, "inputs": {"action": "follow"}}
+        action = "apply" if lost else "follow"
+        body = {"ref": branch, "inputs": {"action": action}}
         github.send("POST", f"/actions/workflows/{name}/dispatches", body)
-        sys.stdout.write("The next look is on its way.\n")
+        sys.stdout.write(f"The next run is on its way: {action}.\n")
 
 
 def _wait(github: GitHub, pause: int) -> None:
