@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.workflows.harness.hub import Hub
-from tests.workflows.harness.machine import Caches, Image
+from tests.workflows.harness.machine import Caches
 from tests.workflows.harness.runner import Run
 from tests.workflows.repositories import ENVIRONMENT, PEOPLE, ROOT, git
 
@@ -16,6 +16,7 @@ NAME = "acme/models"
 WORKFLOW = ".github/workflows/fine-tunes.yml"
 COMMENT = ".github/workflows/fine-tunes-comment.yml"
 KEY = "a-token-for-tests"
+BASE = "small-ko"
 SPEC = """\
 backend: openai
 endpoint: own
@@ -50,10 +51,11 @@ def rows(count, salt=""):
 class Second:
     """The repository, its people and its runs."""
 
-    def __init__(self, folder, server, *, branch="main", below="", base="small-ko", site=(), options=()):
-        self.folder, self.below, self.base = folder, below, base
+    def __init__(self, folder, image, server, *, branch="main", below="", options=()):
+        self.folder, self.below, self.server = folder, below, server
+        (folder / "hub").mkdir()
         self.hub = Hub(folder / "hub")
-        self.image = Image(folder, site)
+        self.image = image
         self.caches = Caches(folder / "caches")
         self.machines = {}
         self.secrets = {
@@ -122,7 +124,7 @@ class Second:
         path = self.root / "finetunes" / data
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-        text = SPEC.format(base=self.base, data=data, epochs=epochs)
+        text = SPEC.format(base=BASE, data=data, epochs=epochs)
         (self.root / f"finetunes/{name}.yaml").write_text(text)
 
     def push(self, branch, message, *, remote=None):

@@ -1,0 +1,243 @@
+"""The workflows as another repository calls them, step by step as they are written.
+
+Real git repositories, the package installed by the action, `ftctl serve` as the trainer, and a stand-in
+for GitHub's own endpoints.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.children import child, until
+from tests.demos.steps import free_port
+from tests.tiny_base import make_base
+from tests.workflows.harness.machine import Image
+from tests.workflows.harness.second import KEY, ROOT, Second, rows
+from tests.workflows.repositories import git
+
+sys.path.insert(0, str(ROOT / "tests/controller/server"))
+
+from serve_helpers import serving
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        shutil.which("bash") is None or shutil.which("git") is None, reason="needs bash and git"
+    ),
+]
+SITE = [one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one and one != str(ROOT)]
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """One image of machines: what the action has installed once is there for the next machine."""
+    return Image(tmp_path_factory.mktemp("image"), SITE)
+
+
+@pytest.fixture
+def make(tmp_path, image):
+    """Make second repositories, and close them."""
+    made = []
+
+    def second(server, **options):
+        made.append(Second(tmp_path, image, server, **options))
+        return made[-1]
+
+    yield second
+    for one in made:
+        one.close()
+
+
+@pytest.mark.torch
+def test_the_story_of_a_model(tmp_path, make):
+    """Pull request, comment, merge, apply; the machine is lost while training; another one finishes."""
+    trainer = tmp_path / "trainer"
+    make_base(trainer / "models/small-ko")
+    (trainer / "finetunes").mkdir()
+    (trainer / "ftctl.yaml").write_text("serve: {base_models: [../models/small-ko]}\n")
+    port = free_port()
+    command = [sys.executable, "-m", "controller", "--dir", trainer, "serve", "--port", str(port)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FTCTL_SERVE_TOKEN": KEY}
+    with child(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        second = make(f"http://127.0.0.1:{port}/v1")
+        until(lambda: _jobs(second) is not None, 60)
+        _story(second)
+
+
+def _jobs(second):
+    """Return the number of jobs that the trainer was ever given; None if it gives no answer."""
+    script = (
+        "import openai, sys; c = openai.OpenAI(base_url=sys.argv[1], api_key=sys.argv[2]);"
+        "print(len(list(c.fine_tuning.jobs.list())))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, second.server, KEY],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return int(done.stdout) if done.returncode == 0 else None
+
+
+def _story(second):
+    laps = _Laps()
+    second.push("main", "Begin")
+    second.write("hours", rows(30, "새 "), epochs=2)
+    second.push("more", "Train on more")
+    pull = second.open_pull("more")
+
+    planned, commented = second.plan(pull, "more")
+    laps("plan and comment")
+    assert planned.results == {"ftctl / plan / Plan": "success"}, second.said(planned)
+    assert commented.results == {"ftctl / Comment": "success"}, second.said(commented)
+    (comment,) = second.comments(pull)
+    assert "1 to train" in comment
+
+    merged = second.merge(pull, "more")
+    lost = second.pushed(merged, on_step=_lose("Record what was submitted"))
+    laps("apply, machine lost")
+    assert lost.results["ftctl / apply / Apply"] == "failure"
+    assert _jobs(second) == 1
+    assert [entry[3] for entry in second.hub.dispatched] == [{"action": "apply"}]
+
+    runs = second.follow()
+    laps(f"{len(runs)} runs until production")
+    assert all(set(run.results.values()) == {"success"} for run in runs), second.said(runs[-1])
+    assert _jobs(second) == 1  # found again, and not paid for twice
+    first = second.lockfile()["hours"]
+    assert "job" not in first
+    tip = git(second.repository["path"], "rev-parse", "main").strip()
+    assert second.repository["statuses"][tip][-1]["state"] == "success"
+    assert git(second.repository["path"], "log", "-1", "--format=%an %s", "main") == (
+        "github-actions[bot] Record fine-tunes\n"
+    )
+
+    second.update()
+    second.write("hours", rows(32, "또 "), epochs=1)
+    second.push("again", "Train on other data")
+    second.pushed(second.merge(second.open_pull("again"), "again"))
+    second.follow()
+    laps("a second build")
+    assert second.lockfile()["hours"]["production"] != first["production"]
+
+    second.update()
+    git(second.work, "revert", "--no-edit", "--mainline=1", "HEAD~1" if _is_record(second) else "HEAD")
+    git(second.work, "push", "--quiet", "origin", "HEAD:back")
+    pull = second.open_pull("back")
+    second.plan(pull, "back")
+    assert "1 to reuse" in second.comments(pull)[-1]
+    reverted = second.pushed(second.merge(pull, "back"))
+    second.follow()
+    laps("revert")
+    assert set(reverted.results.values()) == {"success"}, second.said(reverted)
+    assert second.lockfile()["hours"]["production"] == first["production"]
+    assert _jobs(second) == 2  # going back trains nothing
+    tip = git(second.repository["path"], "rev-parse", "main").strip()
+    assert second.repository["statuses"][tip][-1]["state"] == "success"
+
+
+def _is_record(second):
+    while "Record" not in git(second.work, "log", "-1", "--format=%s"):
+        return False
+    git(second.work, "log", "-1")
+    return True
+
+
+def _lose(title):
+    def on_step(job, step):
+        if step.get("name") == title:
+            job.machine.kill()
+
+    return on_step
+
+
+class _Laps:
+    def __init__(self):
+        self.began = time.monotonic()
+
+    def __call__(self, what):
+        now = time.monotonic()
+        sys.stdout.write(f"{what}: {now - self.began:.1f} s\n")
+        self.began = now
+
+
+def test_a_protected_trunk_below_the_top_with_records_on_a_branch(tmp_path, make):
+    with serving(_folder(tmp_path)) as server:
+        second = make(server.url, branch="trunk", below="ml/team a")
+        settings = second.root / "ftctl.yaml"
+        settings.write_text(settings.read_text() + "lockfile:\n  branch: ftctl-records\n")
+        begun = second.push("trunk", "Begin")
+        second.repository["protected"].add("trunk")
+
+        run = second.pushed(begun)
+
+        assert set(run.results.values()) == {"success"}, second.said(run)
+        second.follow()
+        assert "production" in second.lockfile("ftctl-records")["hours"]
+        path = second.repository["path"]
+        assert git(path, "rev-parse", "trunk").strip() == begun
+        files = git(path, "ls-tree", "-r", "--name-only", "-z", "ftctl-records")
+        assert files == "ml/team a/finetunes/ftctl.lock\0"
+
+        # A second fine-tune, and a person's clone that has fetched.
+        second.update()
+        assert "No changes" in second.ftctl("--dir", str(second.root), "plan")
+        second.write("menu", rows(20, "메뉴 "))
+        second.push("menu", "Add the menu")
+        pull = second.open_pull("menu")
+        second.plan(pull, "menu")
+        assert "1 to train" in second.comments(pull)[0]
+        second.pushed(second.merge(pull, "menu"))
+        second.follow()
+        recorded = second.lockfile("ftctl-records")
+        assert {name: "production" in one for name, one in recorded.items()} == {
+            "hours": True,
+            "menu": True,
+        }
+
+
+def test_two_merges_at_once_a_queue_and_a_protected_branch(tmp_path, make):
+    with serving(_folder(tmp_path)) as server:
+        second = make(server.url)
+        second.push("main", "Begin")
+        for name in ("one", "two"):
+            second.update() if name == "two" else None
+            second.write(name, rows(20, name))
+            second.push(name, f"Add {name}")
+        pulls = {name: second.open_pull(name) for name in ("one", "two")}
+
+        # The queue merges both and asks for the check: it plans, comments nowhere, submits nothing.
+        queued = second.run("merge_group", {"merge_group": {}}, second.merged("one", "two"))
+        assert queued.results == {"ftctl / plan / Plan": "success"}, second.said(queued)
+        assert server.client.fine_tuning.jobs.list().data == []
+
+        # Both are merged within a second. GitHub keeps the newest waiting run; here both run.
+        second.repository["protected"].add("main")
+        refused = second.pushed(second.merge(pulls["one"], "one"))
+        assert refused.results["ftctl / apply / Apply"] == "failure"
+        assert "could not be pushed to main" in second.said(refused)
+        second.vars["FTCTL_APP_ID"] = "12"
+        second.secrets["environment:fine-tunes"]["FTCTL_APP_KEY"] = second.app_key = "pem"
+        second.pushed(second.merge(pulls["two"], "two"))
+        second.follow()
+        recorded = second.lockfile()
+        assert {name for name, one in recorded.items() if "production" in one} == {
+            "hours",
+            "one",
+            "two",
+        }
+        jobs = server.client.fine_tuning.jobs.list().data
+        assert len(jobs) == 3  # what the refused run submitted was found
+
+
+def _folder(tmp_path):
+    folder = tmp_path / "trainer"
+    folder.mkdir()
+    return folder
+
+
