@@ -67,7 +67,7 @@ def write_github_files(
     top = _top(root)
     prefix = root.relative_to(top).as_posix()
     prefix = "" if prefix == "." else f"{prefix}/"
-    texts = _workflows(top, prefix, specs, options)
+    texts = workflow_texts(top, prefix, specs, options)
     done = WrittenFiles()
     for name, text in texts.items():
         _write(top, f".github/workflows/{name}", text, done, overwrite=overwrite)
@@ -82,9 +82,20 @@ def write_github_files(
 _OWNER_FILES = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS")
 
 
-def _workflows(
+def workflow_texts(
     top: Path, prefix: str, specs: Iterable[LoadedSpec], options: GitHubOptions
 ) -> dict[str, str]:
+    """Return the text of each workflow, by its file's name.
+
+    Args:
+        top: The top of the git repository.
+        prefix: The folder with `finetunes/`, from there, with a slash at its end; empty for the top.
+        specs: The specs.
+        options: What the files say.
+
+    Raises:
+        FtctlError: Nothing tells where the workflows of ftctl are, or a name is not allowed.
+    """
     uses, ref = workflows_home(options.uses)
     branch = options.branch or _default_branch(top)
     if not _BRANCH.fullmatch(branch):

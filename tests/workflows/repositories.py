@@ -40,7 +40,7 @@ def steps(path):
     value = read(path)
     if "runs" in value:
         return value["runs"]["steps"]
-    return [step for job in value["jobs"].values() for step in job["steps"]]
+    return [step for job in value["jobs"].values() for step in job.get("steps", [])]
 
 
 class Repository:

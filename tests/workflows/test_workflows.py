@@ -1,17 +1,16 @@
 """What workflows, actions and scripts may do, and the ftctl that they install."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
-import zipfile
-from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.workflows.repositories import GITHUB, WORKFLOWS, jobs, read, steps
+from controller.project.github import GitHubOptions, workflow_texts
+from controller.spec.load import read_specs
+from tests.workflows.repositories import GITHUB, ROOT, WORKFLOWS, jobs, read, steps
 
 pytestmark = pytest.mark.skipif(
     shutil.which("bash") is None or shutil.which("git") is None, reason="needs bash and git"
@@ -19,17 +18,15 @@ pytestmark = pytest.mark.skipif(
 
 
 ACTIONS = sorted((GITHUB / "actions").glob("*/action.yml"))
-SCRIPTS = sorted(GITHUB.rglob("*.sh"))
-
-
-INSTALL = GITHUB / "actions/setup/install.sh"
+SCRIPTS = sorted(path for path in GITHUB.rglob("*.sh") if path.name != "auth.sh")
+TEMPLATES = ROOT / "controller/project/workflows"
 
 
 @pytest.mark.parametrize("path", [*WORKFLOWS, *ACTIONS], ids=lambda path: path.parent.name)
 def test_actions_of_others_are_pinned_by_commit_with_their_release(path):
     pinned = re.compile(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
     for line in path.read_text().splitlines():
-        if "uses:" in line and not re.search(r"uses: \./", line):
+        if re.search(r"^\s*(- )?uses:", line) and not re.search(r"uses: \$/", line):
             assert pinned.search(line), f"{path.name}: {line.strip()}"
 
 
@@ -45,20 +42,38 @@ def test_one_release_of_each_action():
 def test_a_workflow_gives_nothing_away_by_default(path):
     workflow = read(path)
     assert workflow["permissions"] == {}
-    assert "concurrency" in workflow
-    assert not {"pull_request_target", "workflow_run", "issue_comment"} & {*workflow["on"]}
+    started = {*workflow["on"]}
+    assert not {"pull_request_target", "issue_comment"} & started
+    # Started with the rights of the default branch: it may do nothing but call the comment's workflow.
+    if "workflow_run" in started:
+        assert [job["uses"] for job in workflow["jobs"].values()] == [
+            "$/.github/workflows/comment.yml"
+        ]
 
 
 @pytest.mark.parametrize(("path", "name", "job"), jobs())
 def test_a_job_says_what_it_needs_and_how_long_it_may_take(path, name, job):
     writes = {key for key, value in job["permissions"].items() if value == "write"}
     allowed = {
-        ("ftctl-plan", "comment"): {"pull-requests"},
-        ("ftctl-apply", "apply"): {"contents"},
-        ("ftctl-reconcile", "reconcile"): {"contents"},
+        ("comment", "comment"): {"pull-requests"},
+        ("apply", "apply"): {"contents", "statuses"},
+        ("apply", "follow"): {"actions"},
+        ("reconcile", "reconcile"): {"contents", "statuses"},
+        ("reconcile", "follow"): {"actions"},
+        ("drift", "report"): {"issues"},
+        # These call others, which ask for a part of it each.
+        ("ftctl", "apply"): {"actions", "contents", "statuses"},
+        ("ftctl", "reconcile"): {"actions", "contents", "statuses"},
+        ("ftctl", "drift"): {"issues"},
+        ("fine-tunes", "ftctl"): {"actions", "contents", "issues", "statuses"},
+        ("fine-tunes-comment", "ftctl"): {"pull-requests"},
     }
     assert writes == allowed.get((path.stem, name), set())
+    if "uses" in job:
+        return
     assert 0 < int(job["timeout-minutes"]) < 360
+    short = {"follow", "report"}  # of one run, and safe to run twice
+    assert "concurrency" in job or "concurrency" in read(path) or name in short
 
 
 @pytest.mark.parametrize("path", [*WORKFLOWS, *ACTIONS], ids=lambda path: path.parent.name)
@@ -71,80 +86,51 @@ def test_no_checkout_leaves_a_credential_and_no_script_is_built_from_text(path):
 
 
 def test_planning_runs_nothing_of_the_pull_request():
-    job = read(GITHUB / "workflows/ftctl-plan.yml")["jobs"]["plan"]
+    """The checkout is data: ftctl and its scripts come with the actions, from the workflow's own commit."""
+    job = read(GITHUB / "workflows/plan.yml")["jobs"]["plan"]
     assert job["permissions"] == {"contents": "read"}
     assert job["runs-on"] == "ubuntu-latest"
     assert "secrets." not in json.dumps(job)
-    base, head = (step for step in job["steps"] if "checkout@" in step.get("uses", ""))
-    assert (base["with"]["ref"], base["with"]["path"]) == ("${{ github.base_ref }}", "base")
-    assert head["with"]["path"] == "head"
-    assert head["with"]["sparse-checkout"].split() == ["/finetunes/", "/ftctl.yaml"]
-    assert head["with"]["sparse-checkout-cone-mode"] == "false"
-    local = [step["uses"] for step in job["steps"] if step.get("uses", "").startswith("./")]
-    assert local
-    assert all(use.startswith("./base/") for use in local)
-    assert all(
-        step["run"].startswith("bash base/.github/") for step in job["steps"] if "run" in step
-    )
+    assert "environment" not in job
+    assert not [step for step in job["steps"] if "run" in step]
+    uses = [step["uses"].partition("@")[0] for step in job["steps"]]
+    assert {use for use in uses if not use.startswith("$/.github/actions/")} == {
+        "actions/checkout",
+        "actions/upload-artifact",
+    }
+
+
+def test_only_jobs_with_an_environment_see_keys():
+    seen = set()
+    for path, name, job in (one.values for one in jobs()):
+        secrets = set(re.findall(r"secrets\.(\w+)", json.dumps(job)))
+        if "uses" in job:  # hands them on
+            continue
+        if secrets:
+            seen.add((path.stem, name))
+            assert "environment" in job
+    assert seen == {("apply", "apply"), ("reconcile", "reconcile"), ("drift", "plan")}
+
+
+def test_a_required_check_always_reports():
+    """GitHub waits for ever for a check whose workflow a filter keeps from running."""
+    for path in (GITHUB / "workflows/fine-tunes.yml", TEMPLATES / "fine-tunes.yml"):
+        on = read(path)["on"] if "@" not in path.read_text() else yaml.load(
+            re.sub(r"@[A-Z]+@", "x", path.read_text()), Loader=yaml.BaseLoader
+        )["on"]
+        assert on["pull_request"] == ""
+        assert on["merge_group"] == ""
+
+
+def test_our_own_repository_uses_the_files_that_it_gives_to_others():
+    options = GitHubOptions(uses=".", branch="main")
+    specs, _ = read_specs(ROOT)
+    for name, text in workflow_texts(ROOT, "", specs.values(), options).items():
+        assert (GITHUB / "workflows" / name).read_text() == text, "Type `ftctl init --github --uses .`"
+    assert "/finetunes/ftctl.lock merge=ftctl" in (ROOT / ".gitattributes").read_text()
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_scripts_are_strict_and_parse(path):
     assert "set -euo pipefail" in path.read_text()
     subprocess.run(["bash", "-n", str(path)], check=True, timeout=110)
-
-
-def wheel(folder, version):
-    """Write a package called ftctl whose command prints its version; return its address."""
-    info = f"ftctl-{version}.dist-info"
-    files = {
-        "ftctl_stub.py": f"def main(): print('ftctl {version}')\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: ftctl\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/entry_points.txt": "[console_scripts]\nftctl = ftctl_stub:main\n",
-    }
-    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
-    path = folder / f"ftctl-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(name, text)
-    return path.as_uri()
-
-
-@pytest.mark.slow
-def test_another_repository_names_the_ftctl_that_its_workflows_install(tmp_path):
-    repository = tmp_path / "models"
-    requirements = repository / ".github/ftctl-requirements.txt"
-    requirements.parent.mkdir(parents=True)
-    bin_folder = tmp_path / "bin"
-    bin_folder.mkdir()
-    (bin_folder / "python").symlink_to(sys.executable)
-
-    def install():
-        path = tmp_path / "path"
-        path.write_text("")
-        done = subprocess.run(
-            ["bash", str(INSTALL)],
-            env={
-                "PATH": f"{bin_folder}:{os.environ['PATH']}",
-                "HOME": str(tmp_path),
-                "SOURCE": str(repository),
-                "GITHUB_PATH": str(path),
-                "PIP_NO_INDEX": "1",
-                "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-            },
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=110,
-        )
-        return done.stdout + done.stderr, path.read_text()
-
-    requirements.write_text(f"ftctl @ {wheel(tmp_path, '7.1')}\n")
-    said, path = install()
-    assert said == "Installed: ftctl 7.1\n"
-    assert (Path(path.strip()) / "ftctl").exists()
-    # The next job finds it ready: children that still train import from it.
-    (tmp_path / "ftctl-7.1-py3-none-any.whl").unlink()
-    assert install() == (said, path)
