@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-server demo-exit clean-demo test fuzz check format schema topics bench constraints clean
+.PHONY: help setup demo demo-server demo-exit clean-demo test fuzz check format schema topics bench constraints lock clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -102,6 +102,10 @@ constraints: .venv/.ready ## Record the installed versions as the tested ones
 		$(BIN)/python -m pip list --format=freeze --exclude ftctl --exclude pip \
 		| sed -E 's/^(torch==[^+]*).*/\1/' | LC_ALL=C sort -f; } > constraints.txt.new
 	@mv constraints.txt.new constraints.txt
+
+lock: .venv/.ready ## Lock what the workflows install, by version and hash, after constraints.txt changed
+	@$(BIN)/python -m pip install -qq uv
+	@$(BIN)/python .ci/lock.py $(BIN)/uv
 
 clean: ## Remove .venv, builds and caches; finetunes/ and models/ stay
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

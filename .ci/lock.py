@@ -35,7 +35,8 @@ def closure(uv: str, *arguments: str, text: str | None = None) -> dict[str, str]
     found = {}
     for block in blocks:
         match = _REQUIREMENT.match(block)
-        assert match, block
+        if match is None:
+            sys.exit(f"not a pinned package: {block}")
         found[match["name"]] = block
     return found
 
@@ -54,8 +55,9 @@ def main(uv: str) -> None:
         for package, block in found.items():
             # One version everywhere; a marker may differ, and the wider one wins: none.
             known = packages.setdefault(package, block)
-            pins = {_REQUIREMENT.match(one)["version"] for one in (known, block)}
-            assert len(pins) == 1, f"{name}: {package} has versions {pins}"
+            pins = {one.split()[0] for one in (known, block)}
+            if len(pins) > 1:
+                sys.exit(f"{name}: {package} has more than one version: {pins}")
             if ";" not in block.split("\\")[0]:
                 packages[package] = block
     OUT.mkdir(exist_ok=True)

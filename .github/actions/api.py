@@ -10,12 +10,18 @@ import urllib.parse
 import urllib.request
 import zipfile
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import IO, Any, TypeAlias
 
+Json: TypeAlias = Any
+"""A value of JSON."""
 TIMEOUT_S = 30.0
 TRIES = 4
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 MOST_PAGES = 50
+PAGE = 100
+_MOVED = frozenset({301, 302, 303, 307, 308})
+_MISSING = 404
 
 
 class ApiError(Exception):
@@ -29,7 +35,7 @@ class ApiError(Exception):
 class _StopAtRedirect(urllib.request.HTTPRedirectHandler):
     """Follows no redirect: the token must not go to another host."""
 
-    def redirect_request(self, *_: Any) -> None:
+    def redirect_request(self, *_: object) -> None:
         return None
 
 
@@ -41,22 +47,22 @@ class GitHub:
         self._base = f"{server}/repos/{repository or os.environ['GITHUB_REPOSITORY']}"
         self._token = token
 
-    def get(self, path: str, **query: object) -> Any:
+    def get(self, path: str, **query: object) -> Json:
         """Return the answer to a GET; None if there is nothing at that address."""
         raw = self._call("GET", _with(path, query))
         return None if raw is None else json.loads(raw)
 
-    def pages(self, path: str, key: str | None = None, **query: object) -> Iterator[Any]:
+    def pages(self, path: str, key: str | None = None, **query: object) -> Iterator[Json]:
         """Yield every item of a listing."""
         for page in range(1, MOST_PAGES + 1):
-            answer = self.get(path, per_page=100, page=page, **query) or []
+            answer = self.get(path, per_page=PAGE, page=page, **query) or []
             items = answer[key] if key and answer else answer
             yield from items
-            if len(items) < 100:
+            if len(items) < PAGE:
                 return
         raise ApiError(f"{path} has more than {MOST_PAGES} pages")
 
-    def send(self, method: str, path: str, body: object) -> Any:
+    def send(self, method: str, path: str, body: object) -> Json:
         """Send a body; return the answer, None if it is empty."""
         raw = self._call(method, path, json.dumps(body).encode())
         return json.loads(raw) if raw else None
@@ -65,7 +71,9 @@ class GitHub:
         """Return a file of a branch or commit; None if there is none."""
         quoted = urllib.parse.quote(path)
         raw = self._call(
-            "GET", _with(f"/contents/{quoted}", {"ref": ref}), accept="application/vnd.github.raw+json"
+            "GET",
+            _with(f"/contents/{quoted}", {"ref": ref}),
+            accept="application/vnd.github.raw+json",
         )
         if raw is not None and len(raw) > limit:
             raise ApiError(f"{path} has more than {limit} bytes")
@@ -109,11 +117,13 @@ class GitHub:
                 with opener.open(request, timeout=TIMEOUT_S) as answer:
                     return _read(answer, limit)
             except urllib.error.HTTPError as error:
-                if error.code in {301, 302, 303, 307, 308} and method == "GET":
+                if error.code in _MOVED and method == "GET":
                     # An artifact lies elsewhere, at an address that holds its own permission.
-                    with urllib.request.urlopen(error.headers["Location"], timeout=TIMEOUT_S) as answer:
+                    with urllib.request.urlopen(
+                        error.headers["Location"], timeout=TIMEOUT_S
+                    ) as answer:
                         return _read(answer, limit)
-                if error.code == 404 and method == "GET":
+                if error.code == _MISSING and method == "GET":
                     return None
                 # Sent twice, a comment or an issue would be there twice.
                 if error.code not in _AGAIN or method == "POST" or attempt == TRIES:
@@ -128,15 +138,13 @@ class GitHub:
 
 def output(**values: object) -> None:
     """Write outputs of the step."""
-    with open(os.environ.get("GITHUB_OUTPUT", os.devnull), "a", encoding="utf-8") as file:
-        for name, value in values.items():
-            file.write(f"{name}={value}\n")
+    with Path(os.environ.get("GITHUB_OUTPUT", os.devnull)).open("a", encoding="utf-8") as file:
+        file.writelines(f"{name}={value}\n" for name, value in values.items())
 
 
-def event() -> Any:
+def event() -> Json:
     """Return the event that started the run."""
-    with open(os.environ["GITHUB_EVENT_PATH"], encoding="utf-8") as file:
-        return json.load(file)
+    return json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_text(encoding="utf-8"))
 
 
 def fail(message: str) -> None:
@@ -145,7 +153,7 @@ def fail(message: str) -> None:
     sys.exit(f"::error::{flat}")
 
 
-def _read(answer: Any, limit: int) -> bytes:
+def _read(answer: IO[bytes], limit: int) -> bytes:
     raw: bytes = answer.read(limit + 1)
     if len(raw) > limit:
         raise ApiError(f"the answer has more than {limit} bytes")

@@ -86,9 +86,7 @@ def merge_texts(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
         ours: Text of our side, empty if there is none.
         theirs: Text of the other side, empty if there is none.
     """
-    before, mine, yours = (
-        parse(text) if text.strip() else {} for text in (base, ours, theirs)
-    )
+    before, mine, yours = (parse(text) if text.strip() else {} for text in (base, ours, theirs))
     if mine is None or yours is None:
         return None
     return written(merge(before or {}, mine, yours))

@@ -73,7 +73,9 @@ def write_github_files(
         _write(top, f".github/workflows/{name}", text, done, overwrite=overwrite)
     _add_line(top, ".gitattributes", f"{_quoted(prefix)}finetunes/ftctl.lock merge=ftctl", done)
     if not any((top / name).exists() for name in _OWNER_FILES):
-        _write(top, ".github/CODEOWNERS", _OWNERS.format(folder=f"/{prefix}"), done, overwrite=False)
+        _write(
+            top, ".github/CODEOWNERS", _OWNERS.format(folder=f"/{prefix}"), done, overwrite=False
+        )
     _git(top, "config", "merge.ftctl.name", "fine-tunes, each taken whole")
     _git(top, "config", "merge.ftctl.driver", _DRIVER)
     return done
@@ -139,7 +141,9 @@ def workflows_home(given: str | None) -> tuple[str, str]:
         remedy = "Name it, with a commit: ftctl init --github --uses OWNER/ftctl@COMMIT"
         raise FtctlError(message, remedy)
     if not _USES.fullmatch(uses):
-        raise FtctlError(f"{uses!r} is not OWNER/REPOSITORY@COMMIT", "Write --uses OWNER/ftctl@COMMIT.")
+        raise FtctlError(
+            f"{uses!r} is not OWNER/REPOSITORY@COMMIT", "Write --uses OWNER/ftctl@COMMIT."
+        )
     repository, _, ref = uses.partition("@")
     return repository, f"@{ref} # v{__version__}" if _COMMIT.fullmatch(ref) else f"@{ref}"
 

@@ -25,7 +25,7 @@ from controller.render.plan_json import plan_json
 from controller.run.backends import backend_opener
 from controller.run.reconcile import prepare_run
 from controller.spec.model import Spec
-from controller.spec.settings import Settings, load_settings, public_id
+from controller.spec.settings import Settings, load_settings, public_id, records_branch
 from controller.track.targets import targets_of
 
 ROOT = Path(__file__).parents[2]
@@ -503,6 +503,8 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "serve.shutdown_dates": ("{}", "serve: {shutdown_dates: {tiny: 2027-01-14}}"),
     "budget": ("{}", "budget: {max_usd: 1}"),
     "budget.max_usd": ("{}", "budget: {max_usd: 1}"),
+    "lockfile": ("{}", "lockfile: {branch: records}"),
+    "lockfile.branch": ("{}", "lockfile: {branch: records}"),
     "policies": ("{}", "policies: {require_license: true}"),
     "policies.require_license": ("{}", "policies: {require_license: true}"),
     "policies.licenses": ("policies: {licenses: [MIT]}", "policies: {licenses: [CC0-1.0]}"),
@@ -572,6 +574,16 @@ def test_what_ends_is_what_the_settings_name(repo):
         repo.write("ftctl.yaml", text)
         served.append(load_settings(repo.root).serve.shutdown_dates)
     assert served == [{}, {"tiny": "2027-01-14"}]
+
+
+@pytest.mark.parametrize("path", ["lockfile", "lockfile.branch"])
+def test_the_lockfile_is_where_the_settings_say(path, repo):
+    """`tests/workflows` has CI push it there."""
+    read = []
+    for text in SETTINGS[path]:
+        repo.write("ftctl.yaml", text)
+        read.append(records_branch(repo.root))
+    assert read == [None, "records"]
 
 
 @pytest.mark.parametrize("path", [path for path in SETTINGS if path.startswith("tracking")])

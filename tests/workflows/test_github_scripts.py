@@ -61,7 +61,12 @@ def pull_request(hub, *, owner="acme", files=("finetunes/a.yaml",), head=HEAD):
     hub.repositories[NAME]["pulls"][number] = {
         "number": number,
         "state": "open",
-        "head": {"ref": "new", "sha": head, "owner": owner, "repo": {"full_name": f"{owner}/models"}},
+        "head": {
+            "ref": "new",
+            "sha": head,
+            "owner": owner,
+            "repo": {"full_name": f"{owner}/models"},
+        },
         "base": {"ref": "main", "repo": {"full_name": NAME}},
         "files": [{"filename": name} for name in files],
         "changed_files": len(files),
@@ -102,7 +107,12 @@ def test_one_comment_is_kept_up_to_date(hub, tmp_path):
     ):
         one = hub.number()
         user = None if author is None else {"login": author}
-        hub.repositories[NAME]["comments"][one] = {"id": one, "on": number, "user": user, "body": body}
+        hub.repositories[NAME]["comments"][one] = {
+            "id": one,
+            "on": number,
+            "user": user,
+            "body": body,
+        }
     assert comment(hub, tmp_path, ended(hub, f"{MARK}\nfirst"))[:2] == (0, "Commented.\n")
     assert comment(hub, tmp_path, ended(hub, f"{MARK}\nsecond"))[1] == "Replaced the comment.\n"
     assert comment(hub, tmp_path, ended(hub, f"{MARK}\nsecond"))[1] == "The comment is the same.\n"
@@ -231,7 +241,7 @@ def test_a_look_counts_what_is_open(hub, tmp_path, text, found):
     [
         "lockfile: {branch: ftctl-records}\n",
         "budget: {max_usd: 1}\nlockfile: # here\n\n  # there\n  branch: 'ftctl-records' # so\n",
-        "lockfile: {branch: \"ftctl-records\"}\npolicies: {}\n",
+        'lockfile: {branch: "ftctl-records"}\npolicies: {}\n',
     ],
 )
 def test_a_look_reads_the_branch_of_records(hub, tmp_path, settings):
@@ -295,8 +305,12 @@ def test_each_drift_has_one_issue_that_closes_itself(hub, tmp_path):
     assert "\n    @someone [x](http://evil.example)\n    Ask.\n" in first["body"]
     # A server that gives no answer says nothing of what is behind it.
     silent = action("a", obstacle="unreachable", reason="503")
-    assert drift(hub, tmp_path, [silent], shutdowns=end) == "1 found: 0 opened, 0 changed, 0 closed."
-    assert drift(hub, tmp_path, [], unasked={"openai": "no key"}, shutdowns={}).endswith("0 closed.")
+    assert (
+        drift(hub, tmp_path, [silent], shutdowns=end) == "1 found: 0 opened, 0 changed, 0 closed."
+    )
+    assert drift(hub, tmp_path, [], unasked={"openai": "no key"}, shutdowns={}).endswith(
+        "0 closed."
+    )
     assert {one["state"] for one in issues.values()} == {"open"}
     waiting = action("a", kind="wait")
     assert drift(hub, tmp_path, [waiting]) == "0 found: 0 opened, 0 changed, 2 closed."

@@ -115,9 +115,11 @@ def test_only_jobs_with_an_environment_see_keys():
 def test_a_required_check_always_reports():
     """GitHub waits for ever for a check whose workflow a filter keeps from running."""
     for path in (GITHUB / "workflows/fine-tunes.yml", TEMPLATES / "fine-tunes.yml"):
-        on = read(path)["on"] if "@" not in path.read_text() else yaml.load(
-            re.sub(r"@[A-Z]+@", "x", path.read_text()), Loader=yaml.BaseLoader
-        )["on"]
+        on = (
+            read(path)["on"]
+            if "@" not in path.read_text()
+            else yaml.load(re.sub(r"@[A-Z]+@", "x", path.read_text()), Loader=yaml.BaseLoader)["on"]
+        )
         assert on["pull_request"] == ""
         assert on["merge_group"] == ""
 
@@ -126,7 +128,9 @@ def test_our_own_repository_uses_the_files_that_it_gives_to_others():
     options = GitHubOptions(uses=".", branch="main")
     specs, _ = read_specs(ROOT)
     for name, text in workflow_texts(ROOT, "", specs.values(), options).items():
-        assert (GITHUB / "workflows" / name).read_text() == text, "Type `ftctl init --github --uses .`"
+        assert (GITHUB / "workflows" / name).read_text() == text, (
+            "Type `ftctl init --github --uses .`"
+        )
     assert "/finetunes/ftctl.lock merge=ftctl" in (ROOT / ".gitattributes").read_text()
 
 

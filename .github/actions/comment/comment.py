@@ -12,11 +12,10 @@ a sentence stands in its place.
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from api import ApiError, GitHub, event, fail
+from api import ApiError, GitHub, Json, event, fail
 
 ARTIFACT = "ftctl-plan"
 MARK = "<!-- ftctl:plan"
@@ -28,7 +27,7 @@ MOST_FILES = 3000
 """GitHub lists no more files of a pull request."""
 
 
-def pull_request(github: GitHub, run: Any) -> Any:
+def pull_request(github: GitHub, run: Json) -> Json:
     """Return the open pull request whose newest commit a run was about; None without one.
 
     GitHub tells it for branches of the repository. For a fork, it is found by the fork's branch.
@@ -41,13 +40,13 @@ def pull_request(github: GitHub, run: Any) -> Any:
     return None
 
 
-def is_from_fork(pull: Any) -> bool:
+def is_from_fork(pull: Json) -> bool:
     """Return whether the branch belongs to another repository, or to one that is gone."""
     repository = pull["head"]["repo"]
     return repository is None or repository["full_name"] != pull["base"]["repo"]["full_name"]
 
 
-def changes_workflows(github: GitHub, pull: Any) -> bool:
+def changes_workflows(github: GitHub, pull: Json) -> bool:
     """Return whether a pull request changes a workflow, or so many files that nobody can tell."""
     if pull.get("changed_files", 0) >= MOST_FILES:
         return True
@@ -59,7 +58,7 @@ def changes_workflows(github: GitHub, pull: Any) -> bool:
     return any(name.startswith(".github/") for name in names)
 
 
-def comment_text(github: GitHub, run: Any, pull: Any) -> str | None:
+def comment_text(github: GitHub, run: Json, pull: Json) -> str | None:
     """Return the text of the comment; None if the run left no plan."""
     summary = f"[the run]({run['html_url']})"
     if is_from_fork(pull) and changes_workflows(github, pull):
@@ -74,7 +73,9 @@ def comment_text(github: GitHub, run: Any, pull: Any) -> str | None:
     if not text.startswith(MARK):
         fail(f"the plan does not start with {MARK}")
     if len(text) > LONGEST:
-        text = f"{MARK} -->\n### ftctl plan\n\nToo long for a comment: see the summary of {summary}.\n"
+        text = (
+            f"{MARK} -->\n### ftctl plan\n\nToo long for a comment: see the summary of {summary}.\n"
+        )
     return text
 
 
@@ -105,7 +106,9 @@ def main() -> None:
         return
     listed = pull_request(github, run)
     if listed is None:
-        sys.stdout.write("The pull request is closed, or has a newer commit with a run of its own.\n")
+        sys.stdout.write(
+            "The pull request is closed, or has a newer commit with a run of its own.\n"
+        )
         return
     pull = github.get(f"/pulls/{listed['number']}")
     text = comment_text(github, run, pull)

@@ -15,11 +15,10 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from api import ApiError, GitHub, fail
+from api import ApiError, GitHub, Json, fail
 
 LABEL = "ftctl-drift"
 LIMIT_BYTES = 64 << 20
@@ -52,7 +51,7 @@ class Drift:
         )
 
 
-def drifts(plan: Any) -> tuple[list[Drift], set[str]]:
+def drifts(plan: Json) -> tuple[list[Drift], set[str]]:
     """Return the drifts of a plan, and the fine-tunes that nobody can tell about."""
     found: list[Drift] = []
     unknown: set[str] = set()
@@ -100,7 +99,9 @@ def sync(github: GitHub, found: list[Drift], unknown: set[str] | None, run: str)
             github.send("PATCH", f"/issues/{issue['number']}", {"body": body})
             changed += 1
     for issue in issues.values():
-        if unknown is None or any(issue["title"].startswith((f"{name} ", f"{name}:")) for name in unknown):
+        if unknown is None or any(
+            issue["title"].startswith((f"{name} ", f"{name}:")) for name in unknown
+        ):
             continue
         done = {"state": "closed", "state_reason": "completed"}
         github.send("POST", f"/issues/{issue['number']}/comments", {"body": f"Gone, by {run}."})

@@ -20,11 +20,10 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from api import ApiError, GitHub, fail, output
+from api import ApiError, GitHub, Json, fail, output
 
 LIMIT = 256 << 20
 SHORTEST_S, LONGEST_S = 300, 1800
@@ -49,7 +48,7 @@ def records_branch(settings: str) -> str | None:
     return None
 
 
-def open_jobs(lockfile: Any, now: datetime) -> tuple[int, bool, float]:
+def open_jobs(lockfile: Json, now: datetime) -> tuple[int, bool, float]:
     """Return how many jobs are open, if one is on the machine itself, and the oldest one's age in seconds."""
     count, local, age_s = 0, False, 0.0
     for entry in lockfile["finetunes"].values():

@@ -104,7 +104,9 @@ def _install_package(venv: Path, package: str) -> None:
         _pip(venv, "--no-deps", str(Path(package).resolve(strict=True)))
         return
     if "--hash=sha256:" not in package and "#sha256=" not in package:
-        _fail(f"`package: {package}` names no hash. Add --hash=sha256:… or #sha256=…, or commit the wheel.")
+        _fail(
+            f"`package: {package}` names no hash. Add --hash=sha256:… or #sha256=…, or commit the wheel."
+        )
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write(f"{package}\n")
         file.flush()
@@ -137,7 +139,15 @@ def _remove_unused() -> None:
 
 
 def _pip(venv: Path, *arguments: str) -> None:
-    _run(venv / "bin/python", "-m", "pip", "install", "-qq", "--disable-pip-version-check", *arguments)
+    _run(
+        venv / "bin/python",
+        "-m",
+        "pip",
+        "install",
+        "-qq",
+        "--disable-pip-version-check",
+        *arguments,
+    )
 
 
 def _run(*command: object, capture: bool = False) -> str:

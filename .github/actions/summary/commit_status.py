@@ -1,22 +1,21 @@
 """Tell at the commit of the lockfile what it records: a commit that a job's token pushed has no checks.
 
-    FOLDER   the folder with finetunes/
-    SHA      the commit
-    TOKEN    writes the status
+FOLDER   the folder with finetunes/
+SHA      the commit
+TOKEN    writes the status
 """
 
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from api import ApiError, GitHub, fail
+from api import ApiError, GitHub, Json, fail
 
 
-def status_of(lockfile: Any) -> dict[str, str]:
+def status_of(lockfile: Json) -> dict[str, str]:
     """Return state and description: pending while a job is open, failure after one that failed."""
     entries = lockfile["finetunes"].values()
     jobs = sum("job" in entry for entry in entries)

@@ -24,13 +24,17 @@ def checkout(job, given):
     depth = str(given.get("fetch-depth", 1))
     options = ["--depth", depth] if depth != "0" else []
     header = job.authorization()
-    source = ref if re.fullmatch(r"[0-9a-f]{40}", ref) else f"+refs/heads/{ref}:refs/remotes/origin/{ref}"
+    source = (
+        ref
+        if re.fullmatch(r"[0-9a-f]{40}", ref)
+        else f"+refs/heads/{ref}:refs/remotes/origin/{ref}"
+    )
     git(target, *header, "fetch", "--quiet", "--no-tags", *options, "origin", source)
     git(target, "checkout", "--quiet", "--force", "FETCH_HEAD")
     return {}
 
 
-def setup_python(job, given):
+def setup_python(_job, given):
     """`actions/setup-python`: the machine has it already."""
     assert set(given) == {"python-version"}
     return {}

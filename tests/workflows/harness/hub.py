@@ -101,21 +101,22 @@ class Hub:
         given = self.tokens.get(token, {})
         ranks = {None: 0, "read": 1, "write": 2}
         return (
-            given.get("repository") == repository and ranks[given.get(kind)] >= ranks[level or "read"]
+            given.get("repository") == repository
+            and ranks[given.get(kind)] >= ranks[level or "read"]
         )
 
-    def _handler(hub):  # noqa: N805 - the handler below has a `self` of its own
+    def _handler(self):
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def log_message(self, *_):
                 pass
 
-            def do_GET(self):
-                hub._serve(self)
+        def serve(http):
+            self._serve(http)
 
-            do_POST = do_PATCH = do_PUT = do_DELETE = do_GET
-
+        for method in ("GET", "POST", "PATCH", "PUT", "DELETE"):
+            setattr(Handler, f"do_{method}", serve)
         return Handler
 
     def _serve(self, http):
@@ -195,19 +196,20 @@ class Hub:
                 continue
             if token not in self.tokens:
                 return _json(401, {"message": "Bad credentials"})
-            if pattern.startswith("issues/") and "comments" in pattern:
-                # An issue and a pull request share these addresses, and not the permission.
-                of_issue = int(match[1]) in self.repositories[repository]["issues"]
-                permission = permission.replace("pull-requests", "issues" if of_issue else "pull-requests")
-            if not self.allowed(token, repository, permission):
+            needed = permission
+            issues = self.repositories[repository]["issues"]
+            # An issue and a pull request share this address, and not the permission.
+            if path.endswith("/comments") and int(match[1]) in issues:
+                needed = permission.replace("pull-requests", "issues")
+            if not self.allowed(token, repository, needed):
                 message = "Resource not accessible by integration"
-                return _json(403, {"message": message, "needs": permission})
+                return _json(403, {"message": message, "needs": needed})
             given = json.loads(body) if body else {}
             parameters = [urllib.parse.unquote(one) for one in match.groups()]
             return answer(self, self.repositories[repository], parameters, query, given)
         return _json(404, {"message": f"Not Found: {http.command} {path}"})
 
-    def _contents(self, repository, parameters, query, _):
+    def contents_route(self, repository, parameters, query, _):
         name = f"{query['ref']}:{parameters[0]}"
         done = subprocess.run(
             ["git", "-C", str(repository["path"]), "cat-file", "blob", name],
@@ -220,7 +222,7 @@ class Hub:
             return _json(404, {"message": "Not Found"})
         return 200, done.stdout, {"Content-Type": "application/octet-stream"}
 
-    def _pulls(self, repository, _, query, __):
+    def pulls_route(self, repository, _, query, __):
         owner, _, branch = query["head"].partition(":")
         found = [
             one
@@ -231,28 +233,28 @@ class Hub:
         ]
         return _json(200, found)
 
-    def _pull(self, repository, parameters, *_):
+    def pull_route(self, repository, parameters, *_):
         pull = repository["pulls"].get(int(parameters[0]))
         return _json(404, {}) if pull is None else _json(200, pull)
 
-    def _pull_files(self, repository, parameters, *_):
+    def pull_files_route(self, repository, parameters, *_):
         return _json(200, repository["pulls"][int(parameters[0])]["files"])
 
-    def _comments(self, repository, parameters, *_):
+    def comments_route(self, repository, parameters, *_):
         number = int(parameters[0])
         return _json(200, [one for one in repository["comments"].values() if one["on"] == number])
 
-    def _comment(self, repository, parameters, _, given):
+    def comment_route(self, repository, parameters, _, given):
         number = self.number()
         comment = {"id": number, "on": int(parameters[0]), "user": {"login": BOT}, **given}
         repository["comments"][number] = comment
         return _json(201, comment)
 
-    def _edit_comment(self, repository, parameters, _, given):
+    def edit_comment_route(self, repository, parameters, _, given):
         repository["comments"][int(parameters[0])] |= given
         return _json(200, repository["comments"][int(parameters[0])])
 
-    def _issues(self, repository, _, query, __):
+    def issues_route(self, repository, _, query, __):
         found = [
             one
             for one in repository["issues"].values()
@@ -260,21 +262,21 @@ class Hub:
         ]
         return _json(200, found)
 
-    def _issue(self, repository, _, __, given):
+    def issue_route(self, repository, _, __, given):
         number = self.number()
         issue = {"number": number, "state": "open", "user": {"login": BOT}, **given}
         repository["issues"][number] = issue
         return _json(201, issue)
 
-    def _edit_issue(self, repository, parameters, _, given):
+    def edit_issue_route(self, repository, parameters, _, given):
         repository["issues"][int(parameters[0])] |= given
         return _json(200, repository["issues"][int(parameters[0])])
 
-    def _run(self, repository, parameters, *_):
+    def run_route(self, repository, parameters, *_):
         run = repository["runs"].get(int(parameters[0]))
         return _json(404, {}) if run is None else _json(200, run)
 
-    def _artifacts(self, repository, parameters, *_):
+    def artifacts_route(self, repository, parameters, *_):
         found = [
             {"id": number, "name": one["name"], "expired": False}
             for number, one in repository["artifacts"].items()
@@ -282,15 +284,15 @@ class Hub:
         ]
         return _json(200, {"total_count": len(found), "artifacts": found})
 
-    def _artifact(self, _, parameters, *__):
+    def artifact_route(self, _, parameters, *__):
         return 302, b"", {"Location": f"{self.url}/storage/{parameters[0]}"}
 
-    def _dispatch(self, repository, parameters, _, given):
+    def dispatch_route(self, repository, parameters, _, given):
         entry = (repository["name"], parameters[0], given["ref"], given.get("inputs", {}))
         self.dispatched.append(entry)
         return 204, b"", {}
 
-    def _status(self, repository, parameters, _, given):
+    def status_route(self, repository, parameters, _, given):
         repository["statuses"].setdefault(parameters[0], []).append(given)
         return _json(201, given)
 
@@ -320,19 +322,19 @@ done
 """
 N = r"(\d+)"
 ROUTES = (
-    ("GET", r"contents/(.+)", "contents", Hub._contents),
-    ("GET", r"pulls", "pull-requests", Hub._pulls),
-    ("GET", rf"pulls/{N}", "pull-requests", Hub._pull),
-    ("GET", rf"pulls/{N}/files", "pull-requests", Hub._pull_files),
-    ("GET", rf"issues/{N}/comments", "pull-requests", Hub._comments),
-    ("POST", rf"issues/{N}/comments", "pull-requests:write", Hub._comment),
-    ("PATCH", rf"issues/comments/{N}", "pull-requests:write", Hub._edit_comment),
-    ("GET", r"issues", "issues", Hub._issues),
-    ("POST", r"issues", "issues:write", Hub._issue),
-    ("PATCH", rf"issues/{N}", "issues:write", Hub._edit_issue),
-    ("GET", rf"actions/runs/{N}", "actions", Hub._run),
-    ("GET", rf"actions/runs/{N}/artifacts", "actions", Hub._artifacts),
-    ("GET", rf"actions/artifacts/{N}/zip", "actions", Hub._artifact),
-    ("POST", r"actions/workflows/([\w.-]+)/dispatches", "actions:write", Hub._dispatch),
-    ("POST", r"statuses/([0-9a-f]{40})", "statuses:write", Hub._status),
+    ("GET", r"contents/(.+)", "contents", Hub.contents_route),
+    ("GET", r"pulls", "pull-requests", Hub.pulls_route),
+    ("GET", rf"pulls/{N}", "pull-requests", Hub.pull_route),
+    ("GET", rf"pulls/{N}/files", "pull-requests", Hub.pull_files_route),
+    ("GET", rf"issues/{N}/comments", "pull-requests", Hub.comments_route),
+    ("POST", rf"issues/{N}/comments", "pull-requests:write", Hub.comment_route),
+    ("PATCH", rf"issues/comments/{N}", "pull-requests:write", Hub.edit_comment_route),
+    ("GET", r"issues", "issues", Hub.issues_route),
+    ("POST", r"issues", "issues:write", Hub.issue_route),
+    ("PATCH", rf"issues/{N}", "issues:write", Hub.edit_issue_route),
+    ("GET", rf"actions/runs/{N}", "actions", Hub.run_route),
+    ("GET", rf"actions/runs/{N}/artifacts", "actions", Hub.artifacts_route),
+    ("GET", rf"actions/artifacts/{N}/zip", "actions", Hub.artifact_route),
+    ("POST", r"actions/workflows/([\w.-]+)/dispatches", "actions:write", Hub.dispatch_route),
+    ("POST", r"statuses/([0-9a-f]{40})", "statuses:write", Hub.status_route),
 )

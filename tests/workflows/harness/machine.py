@@ -12,6 +12,8 @@ import threading
 import time
 from pathlib import Path
 
+from tests.children import child
+
 STEP_S = 100.0
 
 
@@ -70,7 +72,7 @@ class Machine:
         command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(path)]
         output = folder.parent / "output.txt"
         with output.open("wb") as file:
-            self._process = subprocess.Popen(
+            started = child(
                 command,
                 cwd=folder,
                 env=variables,
@@ -79,12 +81,13 @@ class Machine:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            try:
-                code = self._process.wait(STEP_S)
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._process.pid, signal.SIGKILL)
-                self._process = None
+            with started as self._process:
+                try:
+                    code = self._process.wait(STEP_S)
+                finally:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(self._process.pid, signal.SIGKILL)
+            self._process = None
         return code, output.read_text(errors="replace")
 
 
@@ -99,7 +102,9 @@ class Caches:
         """Copy a kept folder to a path; return if the key itself was found."""
         found = [known for known in self.keys if known == key]
         for prefix in prefixes:
-            found += sorted((one for one in self.keys if one.startswith(prefix)), key=self.keys.get)[-1:]
+            found += sorted(
+                (one for one in self.keys if one.startswith(prefix)), key=self.keys.get
+            )[-1:]
         if found:
             shutil.copytree(self._place(found[0]), path, symlinks=True, dirs_exist_ok=True)
         return bool(found) and found[0] == key
@@ -107,7 +112,9 @@ class Caches:
     def save(self, path, key):
         """Keep a folder under a key."""
         if path.exists() and key not in self.keys:
-            shutil.copytree(path, self._place(key), symlinks=True, ignore=shutil.ignore_patterns("*.sock"))
+            shutil.copytree(
+                path, self._place(key), symlinks=True, ignore=shutil.ignore_patterns("*.sock")
+            )
             self.keys[key] = time.monotonic()
 
     def _place(self, key) -> Path:

@@ -121,7 +121,13 @@ class Run:
         wanted = [wanted] if isinstance(wanted, str) else wanted
         known = {one: needs[one] for one in wanted}
         github = {**self.github, "token": None}
-        return {"github": github, "inputs": inputs, "secrets": secrets, "vars": self.vars, "needs": known}
+        return {
+            "github": github,
+            "inputs": inputs,
+            "secrets": secrets,
+            "vars": self.vars,
+            "needs": known,
+        }
 
     def functions(self, results):
         """Return the functions of conditions, by how what came before has ended."""
@@ -163,7 +169,9 @@ class Job:
         for path in (self.workspace, self.temp):
             path.mkdir(parents=True)
         self.context["runner"] = {"environment": self.machine.environment, "temp": str(self.temp)}
-        self.files = {name: self.temp / f"_{name}" for name in ("ENV", "PATH", "OUTPUT", "STEP_SUMMARY")}
+        self.files = {
+            name: self.temp / f"_{name}" for name in ("ENV", "PATH", "OUTPUT", "STEP_SUMMARY")
+        }
         self.added, self.path = {}, []
         self.at_end = []
         self.ends = []
@@ -210,7 +218,10 @@ class Job:
             if self.machine.lost.is_set():
                 return
             if "id" in step:
-                steps[step["id"]] = {"outputs": outputs, "outcome": "failure" if code else "success"}
+                steps[step["id"]] = {
+                    "outputs": outputs,
+                    "outcome": "failure" if code else "success",
+                }
             if code and step.get("continue-on-error") != "true":
                 self.ends.append("failure")
 
@@ -251,7 +262,9 @@ class Job:
         code = int("failure" in self.ends)
         self.ends = failed_before[:before]
         outputs = {
-            key: expressions.as_text(expressions.expand(one["value"], {**inner, "steps": own}, functions))
+            key: expressions.as_text(
+                expressions.expand(one["value"], {**inner, "steps": own}, functions)
+            )
             for key, one in composite.get("outputs", {}).items()
         }
         return code, outputs
@@ -304,8 +317,11 @@ class Job:
     def authorization(self):
         """Return the options by which git shows the job's token."""
         scheme = subprocess.run(
-            ["base64", "-w0"], input=f"x-access-token:{self.token}".encode(), capture_output=True,
-            check=True, timeout=10,
+            ["base64", "-w0"],
+            input=f"x-access-token:{self.token}".encode(),
+            capture_output=True,
+            check=True,
+            timeout=10,
         ).stdout.decode()
         return ["-c", f"http.{self.hub.url}/.extraheader=AUTHORIZATION: basic {scheme}"]
 
@@ -345,5 +361,3 @@ def _with_defaults(declared, given):
         value = given.get(key, one.get("default", ""))
         values[key] = str(value).lower() == "true" if one["type"] == "boolean" else value
     return values
-
-

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.workflows.harness.hub import Hub
 from tests.workflows.harness.machine import Caches
 from tests.workflows.harness.runner import Run
-from tests.workflows.repositories import ENVIRONMENT, PEOPLE, ROOT, git
+from tests.workflows.repositories import ENVIRONMENT, ROOT, git
 
 OWN = "acme/ftctl"
 NAME = "acme/models"
@@ -73,10 +73,14 @@ class Second:
         git(self.work, "remote", "add", "origin", str(self.repository["path"]))
         self.root = self.work / below
         (self.root / "finetunes/data").mkdir(parents=True)
-        settings = f"endpoints:\n  own: {{kind: compatible, base_url: {server}, api_key_env: OWN_KEY}}\n"
+        settings = (
+            f"endpoints:\n  own: {{kind: compatible, base_url: {server}, api_key_env: OWN_KEY}}\n"
+        )
         (self.root / "ftctl.yaml").write_text(settings)
         self.write("hours", rows(24))
-        said = self.ftctl("init", "--github", str(self.root), "--uses", f"{OWN}@{self.commit}", *options)
+        said = self.ftctl(
+            "init", "--github", str(self.root), "--uses", f"{OWN}@{self.commit}", *options
+        )
         assert "wrote .github/workflows/fine-tunes.yml" in said, said
 
     def close(self):
@@ -184,7 +188,13 @@ class Second:
     def run(self, event_name, event, sha, *, file=WORKFLOW, on_step=None, **github):
         """Run a workflow of a commit."""
         event = {**event, "repository": {"default_branch": self.branch, "full_name": NAME}}
-        options = {"event_name": event_name, "sha": sha, "ref_name": self.branch, "ref": "", **github}
+        options = {
+            "event_name": event_name,
+            "sha": sha,
+            "ref_name": self.branch,
+            "ref": "",
+            **github,
+        }
         folder = self.folder / f"run-{len(self.runs)}"
         folder.mkdir()
         run = Run(
@@ -249,7 +259,11 @@ class Second:
 
     def comments(self, pull):
         """Return the comments of a pull request."""
-        return [one["body"] for one in self.repository["comments"].values() if one["on"] == pull["number"]]
+        return [
+            one["body"]
+            for one in self.repository["comments"].values()
+            if one["on"] == pull["number"]
+        ]
 
     @staticmethod
     def said(run):
