@@ -47,7 +47,9 @@ _INPUTS = (
 @click.option(
     "--overwrite", is_flag=True, help="For --github: replace workflows that say something else."
 )
+@click.pass_context
 def command(
+    ctx: click.Context,
     folder: Path,
     *,
     demo: bool,
@@ -62,7 +64,7 @@ def command(
     With --github, adds the workflows to a repository, also to one that has specs already. Files that
     say something else are left alone and named; typed again, it changes nothing.
     """
-    root = folder.resolve()
+    root = (ctx.obj["folder"] / folder).resolve()
     if not github and (uses or branch or given or overwrite):
         remedy = "Add --github."
         raise FtctlError("--uses, --branch, --set and --overwrite are for --github", remedy)

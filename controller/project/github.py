@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from backends.atomic_files import write_atomic
 from controller import __version__
@@ -178,7 +178,7 @@ def _paths(prefix: str, specs: Iterable[LoadedSpec]) -> list[str]:
         for source in loaded.spec.data.sources:
             if source.path is None or not source.path.startswith("../"):
                 continue
-            path = PurePosixPath(prefix, _without_dots(f"{FOLDER}/{source.path}")).as_posix()
+            path = _without_dots(f"{prefix}{FOLDER}/{source.path}")
             if path not in paths:
                 paths.append(path)
     return [*paths, "!**/ftctl.lock"]

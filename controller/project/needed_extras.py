@@ -50,8 +50,8 @@ def _backends(spec: Spec) -> Iterator[str]:
     yield spec.backend
     asked = [*spec.evaluation.compare_to, *(one.settings for one in spec.evaluation.metrics)]
     for model in asked:
-        if isinstance(model, AskedModel) and model.backend is not None:
-            yield model.backend
+        if isinstance(model, AskedModel):
+            yield _name(model.place(spec.backend))
 
 
 def _recorded(lockfile: Lockfile) -> Iterator[str]:

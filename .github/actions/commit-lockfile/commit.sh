@@ -23,12 +23,11 @@ cd "$(git rev-parse --show-toplevel)"
 attempts=8
 # The 40 zeros stand for no commit: of an empty lockfile.
 none=0000000000000000000000000000000000000000
-if [ -n "${RECORDS:-}" ]; then
-    BRANCH=$RECORDS
-    base=$(git rev-parse --quiet --verify refs/ftctl/start || echo "$none")
-else
-    base=$(git rev-parse HEAD)
+# What this job recorded last, or else what it began with: what changed since is this job's own doing.
+if ! base=$(git rev-parse --quiet --verify refs/ftctl/start); then
+    if [ -n "${RECORDS:-}" ]; then base=$none; else base=$(git rev-parse HEAD); fi
 fi
+BRANCH=${RECORDS:-$BRANCH}
 export BRANCH
 
 said() { echo "$1" >>"${GITHUB_OUTPUT:-/dev/null}"; }
@@ -61,6 +60,21 @@ export GIT_COMMITTER_NAME="$GIT_AUTHOR_NAME" GIT_COMMITTER_EMAIL="$GIT_AUTHOR_EM
 
 cp "$lockfile" "$work/ours"
 
+# Print a commit of a tree with a lockfile on top: TREE ("" for an empty one) FILE [PARENT].
+commit_of() {
+    local blob tree
+    export GIT_INDEX_FILE="$work/index"
+    git read-tree "${1:---empty}"
+    blob=$(git hash-object -w --no-filters "$2")
+    git update-index --add --cacheinfo "100644,$blob,$lockfile"
+    tree=$(git write-tree)
+    unset GIT_INDEX_FILE
+    git commit-tree "$tree" ${3:+-p "$3"} -m "$MESSAGE"
+}
+
+# Without what others recorded meanwhile: their records are missing here, and not deleted.
+remember() { git update-ref refs/ftctl/start "$(commit_of "" "$work/ours")"; }
+
 for ((attempt = 1; attempt <= attempts; attempt++)); do
     if [ -z "${RECORDS:-}" ] || [ -n "$(git ls-remote --heads origin "refs/heads/$BRANCH")" ]; then
         git fetch --quiet --no-tags --depth=1 origin "+refs/heads/$BRANCH:refs/ftctl/tip"
@@ -71,24 +85,16 @@ for ((attempt = 1; attempt <= attempts; attempt++)); do
     git show "$tip:$lockfile" >"$work/theirs" 2>/dev/null || : >"$work/theirs"
     python3 "$merge" "$lockfile" "$work/ours" "$base" "$tip" >"$work/merged"
     if cmp -s "$work/merged" "$work/theirs"; then
+        remember
         said changed=true
         said "sha=$tip"
         echo "Another run recorded the same already."
         exit 0
     fi
-    export GIT_INDEX_FILE="$work/index"
-    parent=()
-    if [ "$tip" = "$none" ]; then
-        git read-tree --empty
-    else
-        git read-tree "$tip"
-        parent=(-p "$tip")
-    fi
-    blob=$(git hash-object -w --no-filters "$work/merged")
-    git update-index --add --cacheinfo "100644,$blob,$lockfile"
-    commit=$(git commit-tree "$(git write-tree)" "${parent[@]}" -m "$MESSAGE")
-    unset GIT_INDEX_FILE
+    [ "$tip" != "$none" ] || tip=""
+    commit=$(commit_of "$tip" "$work/merged" "$tip")
     if git push --quiet origin "$commit:refs/heads/$BRANCH"; then
+        remember
         said changed=true
         said "sha=$commit"
         echo "Recorded as ${commit:0:12} on $BRANCH."

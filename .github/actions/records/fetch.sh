@@ -10,6 +10,9 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=${FOLDER:-.}
 branch=$(ftctl --dir "$folder" lockfile branch)
 echo "branch=$branch" >>"${GITHUB_OUTPUT:-/dev/null}"
+# `refs/ftctl/start` is what this job begins with or recorded last: commit-lockfile merges from there. A
+# machine that stays may still have that of another job.
+(cd "$folder" && git update-ref -d refs/ftctl/start)
 if [ -z "$branch" ]; then
     echo "The lockfile is on the branch that is checked out."
     exit 0
@@ -17,9 +20,7 @@ fi
 # shellcheck source=../auth.sh
 . "$here/../auth.sh"
 cd "$folder"
-# `refs/ftctl/start` is what this run begins with: commit-lockfile merges from there.
 if [ -z "$(git ls-remote --heads origin "refs/heads/$branch")" ]; then
-    git update-ref -d refs/ftctl/start
     git update-ref -d "refs/remotes/origin/$branch"
     echo "There is no branch $branch yet: the first record makes it."
 else

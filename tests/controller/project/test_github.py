@@ -1,0 +1,194 @@
+"""`ftctl init --github`: what it writes, what it leaves alone, what it refuses."""
+
+import json
+import shutil
+import sys
+
+import pytest
+import yaml
+
+from controller.cli import run
+from controller.lockfile.model import dump_lockfile, parse_lockfile
+from tests.workflows.repositories import ENVIRONMENT, LOCKFILE, ROOT, entry, fingerprint, git
+
+SHA = "3d3c42e5aac5ba805825da76410c181273ba90b1"
+USES = ("--uses", f"acme/ftctl@{SHA}")
+WORKFLOW = ".github/workflows/fine-tunes.yml"
+COMMENT = ".github/workflows/fine-tunes-comment.yml"
+SPEC = """\
+backend: openai
+base_model: gpt-4o-mini-2024-07-18
+data:
+  train: [{path: ../../shared/rows/*.jsonl}, {path: data/own.jsonl}]
+  held_out: [{path: ../held.jsonl}]
+"""
+
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+
+
+@pytest.fixture
+def top(tmp_path):
+    git(tmp_path, "init", "--quiet", "--initial-branch=trunk")
+    return tmp_path
+
+
+@pytest.fixture
+def init(capsys):
+    def type_init(folder, *options):
+        code = run(["init", "--github", str(folder), *options])
+        out, err = capsys.readouterr()
+        return code, out + err
+
+    return type_init
+
+
+def workflow(top, name=WORKFLOW):
+    return yaml.load((top / name).read_text(), Loader=yaml.BaseLoader)
+
+
+def test_a_new_repository_gets_specs_and_workflows(top, init):
+    code, said = init(top, *USES)
+    assert code == 0, said
+    job = workflow(top)["jobs"]["ftctl"]
+    assert job["uses"] == f"acme/ftctl/.github/workflows/ftctl.yml@{SHA}"
+    assert "with" not in job
+    assert workflow(top)["on"]["push"] == {
+        "branches": ["trunk"],
+        "paths": ["finetunes/**", "ftctl.yaml", "!**/ftctl.lock"],
+    }
+    comment = workflow(top, COMMENT)
+    assert comment["on"]["workflow_run"]["workflows"] == [workflow(top)["name"]]
+    assert comment["jobs"]["ftctl"]["permissions"] == {"actions": "read", "pull-requests": "write"}
+    assert (top / "finetunes/opening-hours.yaml").exists()
+    assert "wrote .gitattributes" in said
+
+
+def test_a_repository_below_the_top_with_data_elsewhere_and_lfs(top, init):
+    (top / "ml/a team/finetunes").mkdir(parents=True)
+    (top / "ml/a team/finetunes/a.yaml").write_text(SPEC)
+    (top / ".gitattributes").write_text("*.jsonl filter=lfs diff=lfs merge=lfs -text")
+    code, said = init(top / "ml/a team", *USES, "--branch", "master", "--set", "runner=gpu")
+    assert code == 0, said
+    assert workflow(top)["on"]["push"] == {
+        "branches": ["master"],
+        "paths": [
+            "ml/a team/finetunes/**",
+            "ml/a team/ftctl.yaml",
+            "ml/shared/rows/*.jsonl",
+            "ml/a team/held.jsonl",
+            "!**/ftctl.lock",
+        ],
+    }
+    assert workflow(top)["jobs"]["ftctl"]["with"] == {
+        "folder": "ml/a team",
+        "lfs": "true",
+        "runner": "gpu",
+    }
+    lines = (top / ".gitattributes").read_text().splitlines()
+    assert lines == [
+        "*.jsonl filter=lfs diff=lfs merge=lfs -text",
+        "/ml/a?team/finetunes/ftctl.lock merge=ftctl",
+    ]
+
+
+def everything(top):
+    return {
+        path.relative_to(top).as_posix(): path.read_bytes()
+        for path in top.rglob("*")
+        if path.is_file() and ".git" not in path.relative_to(top).parts
+    }
+
+
+def test_typed_again_it_changes_nothing(top, init):
+    init(top, *USES)
+    before = everything(top)
+    code, said = init(top, *USES)
+    assert code == 0
+    assert everything(top) == before
+    assert f"kept {WORKFLOW}, which is as it should be" in said
+    assert "wrote" not in said
+
+
+def test_what_a_person_wrote_is_left_alone_unless_asked(top, init):
+    init(top, *USES)
+    (top / WORKFLOW).write_text("name: mine\n")
+    (top / ".github/CODEOWNERS").write_text("* @us\n")
+    (top / COMMENT).unlink()
+    code, said = init(top, *USES)
+    assert code == 1
+    assert f"left {WORKFLOW} alone, which says something else" in said
+    assert "ftctl init --github --overwrite" in said
+    assert (top / WORKFLOW).read_text() == "name: mine\n"
+    assert (top / COMMENT).exists()
+    assert init(top, *USES, "--overwrite")[0] == 0
+    assert workflow(top)["name"] == "ftctl"
+    assert (top / ".github/CODEOWNERS").read_text() == "* @us\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--uses", "ftctl"), "is not OWNER/REPOSITORY@COMMIT"),
+        (("--uses", f"acme/ftctl@{SHA}\n    secrets: inherit"), "is not OWNER/REPOSITORY@COMMIT"),
+        ((*USES, "--branch", 'main"]\n  x: ["'), "is not the name of a branch"),
+        ((*USES, "--set", "runners=gpu"), "Use one of the inputs: environment, folder, lfs"),
+        ((*USES, "--set", "runner"), "is not INPUT=VALUE"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(top, init, options, said):
+    code, output = init(top, *options)
+    assert code == 1
+    assert said in output
+    assert not (top / ".github/workflows").exists()
+
+
+def test_a_value_is_one_value_whatever_it_says(top, init):
+    value = '"] x: ${{ secrets.A }} # {'
+    assert init(top, *USES, "--set", f"runner={value}")[0] == 0
+    assert workflow(top)["jobs"]["ftctl"]["with"] == {"runner": value}
+
+
+def test_without_git_or_without_a_home_of_the_workflows(tmp_path, init):
+    code, said = init(tmp_path, *USES)
+    assert (code, "is not in a git repository" in said) == (1, True)
+    assert "Type `git init` there first." in said
+
+
+def test_nothing_is_written_through_a_link(top, init):
+    outside = top.parent / f"{top.name}-outside"
+    outside.mkdir()
+    (top / ".github").symlink_to(outside)
+    code, said = init(top, *USES)
+    assert code == 1
+    assert "Remove the link." in said
+    assert list(outside.iterdir()) == []
+
+
+def test_options_of_the_workflows_need_github(capsys):
+    assert run(["init", "--uses", "a/b@c"]) == 1
+    assert "are for --github" in capsys.readouterr().err
+
+
+def test_git_merges_the_lockfile_with_the_driver(top, init, monkeypatch):
+    """Two branches that record neighbours: git alone has a conflict, with the driver it has none."""
+    assert init(top, *USES)[0] == 0
+    assert git(top, "config", "merge.ftctl.driver").strip() == "ftctl lockfile merge %O %A %B"
+    command = f"{sys.executable} -m controller lockfile merge %O %A %B"
+    git(top, "config", "merge.ftctl.driver", command)
+    monkeypatch.setitem(ENVIRONMENT, "PYTHONPATH", str(ROOT))
+    record(top, {"b": entry(1)}, "trunk")
+    git(top, "checkout", "--quiet", "-b", "one")
+    record(top, {"a": entry(2), "b": entry(1, 3)}, "one")
+    git(top, "checkout", "--quiet", "trunk")
+    record(top, {"b": entry(1, 4), "c": entry(5)}, "trunk")
+    git(top, "merge", "--quiet", "one")
+    merged = json.loads((top / LOCKFILE).read_text())["finetunes"]
+    assert sorted(merged) == ["a", "b", "c"]
+    assert set(merged["b"]["builds"]) == {fingerprint(number) for number in (1, 3, 4)}
+
+
+def record(top, entries, branch):
+    text = json.dumps({"_": "", "format": 1, "finetunes": entries}).encode()
+    (top / LOCKFILE).write_bytes(dump_lockfile(parse_lockfile(text, LOCKFILE)))
+    git(top, "add", "--all")
+    git(top, "commit", "--quiet", "--message", f"Record on {branch}")
