@@ -184,6 +184,7 @@ LAYERS = (
         "controller.resolve.inputs",
     ),
     (
+        "controller.project.gitlab",
         "controller.resolve.moves",
         "controller.resolve.recipes",
         "controller.resolve.retain",

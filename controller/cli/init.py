@@ -12,6 +12,7 @@ from controller.project.github import (
     workflows_home,
     write_github_files,
 )
+from controller.project.gitlab import INCLUDE, PIPELINE, gitlab_source, write_gitlab_files
 from controller.project.scaffold import DEMO_BASE_MODEL, make_demo, make_repository
 from controller.spec.load import FOLDER, read_specs
 from controller.spec.settings import FILE as SETTINGS
@@ -31,10 +32,11 @@ _INPUTS = (
 @click.option(
     "--github", is_flag=True, help="Workflows that plan pull requests and apply merges at GitHub."
 )
+@click.option("--gitlab", is_flag=True, help="The same for GitLab, as jobs of its pipelines.")
 @click.option(
     "--uses",
     metavar="OWNER/REPO@COMMIT",
-    help="For --github: the ftctl repository whose workflows are called; `.` for this one.",
+    help="The ftctl repository whose workflows are called; `.` for this one; URL@COMMIT for GitLab.",
 )
 @click.option("--branch", metavar="NAME", help="For --github: the default branch.")
 @click.option(
@@ -45,7 +47,7 @@ _INPUTS = (
     help="For --github: an input of the workflow, such as runner=gpu.",
 )
 @click.option(
-    "--overwrite", is_flag=True, help="For --github: replace workflows that say something else."
+    "--overwrite", is_flag=True, help="Replace workflows and jobs that say something else."
 )
 @click.pass_context
 def command(
@@ -54,6 +56,7 @@ def command(
     *,
     demo: bool,
     github: bool,
+    gitlab: bool,
     uses: str | None,
     branch: str | None,
     given: tuple[str, ...],
@@ -61,25 +64,30 @@ def command(
 ) -> int:
     """Make a repository of fine-tunes in FOLDER (this folder when none is named).
 
-    With --github, adds the workflows to a repository, also to one that has specs already. Files that
-    say something else are left alone and named; typed again, it changes nothing.
+    With --github or --gitlab, adds the workflows to a repository, also to one that has specs already.
+    Files that say something else are left alone and named; typed again, it changes nothing.
     """
     root = (ctx.obj["folder"] / folder).resolve()
-    if not github and (uses or branch or given or overwrite):
-        remedy = "Add --github."
-        raise FtctlError("--uses, --branch, --set and --overwrite are for --github", remedy)
+    if not github and (branch or given or (not gitlab and (uses or overwrite))):
+        message = "--branch and --set are for --github, --uses and --overwrite for --gitlab too"
+        raise FtctlError(message, "Add --github.")
+    if github and gitlab:
+        raise FtctlError("--github and --gitlab name two homes", "Type one after the other.")
     options = GitHubOptions(uses=uses, branch=branch, inputs=_inputs(given))
     if github:
         workflows_home(options.uses)  # what is missing is told before anything is written
-    if not (github and (root / FOLDER).is_dir() and not demo):
+    if gitlab:
+        gitlab_source(uses)
+    if not ((github or gitlab) and (root / FOLDER).is_dir() and not demo):
         _make(root, demo=demo)
     at = "" if folder == Path() else f" --dir {folder}"
-    if not github:
+    if not github and not gitlab:
         click.echo(f"\nNext: ftctl{at} plan\nThen: ftctl{at} apply")
         return ExitCode.DONE
     specs, _ = read_specs(root)
-    done = write_github_files(root, specs.values(), options, overwrite=overwrite)
-    return _report(done)
+    if gitlab:
+        return _report(write_gitlab_files(root, specs.values(), uses, overwrite=overwrite))
+    return _report(write_github_files(root, specs.values(), options, overwrite=overwrite))
 
 
 def _make(root: Path, *, demo: bool) -> None:
@@ -110,7 +118,9 @@ def _report(done: WrittenFiles) -> ExitCode:
     for name in done.differing:
         click.echo(f"left {name} alone, which says something else", err=True)
     if done.differing:
-        click.echo("To replace these files: ftctl init --github --overwrite", err=True)
+        if PIPELINE in done.differing:
+            click.echo(f"Add to {PIPELINE}:\n{INCLUDE}", err=True)
+        click.echo("To replace the others, type the command again with --overwrite", err=True)
         return ExitCode.ERROR
     click.echo("Configured the merge driver of the lockfile in this clone.")
     click.echo("\nNext: commit these files, and merge them into the default branch")

@@ -64,20 +64,16 @@ def write_github_files(
     Raises:
         FtctlError: It is no git repository, or nothing tells where the workflows of ftctl are.
     """
-    top = _top(root)
-    prefix = root.relative_to(top).as_posix()
-    prefix = "" if prefix == "." else f"{prefix}/"
+    top, prefix = top_and_prefix(root)
     texts = workflow_texts(top, prefix, specs, options)
     done = WrittenFiles()
     for name, text in texts.items():
-        _write(top, f".github/workflows/{name}", text, done, overwrite=overwrite)
-    _add_line(top, ".gitattributes", f"{_quoted(prefix)}finetunes/ftctl.lock merge=ftctl", done)
+        write_file(top, f".github/workflows/{name}", text, done, overwrite=overwrite)
+    add_merge_driver(top, prefix, done)
     if not any((top / name).exists() for name in _OWNER_FILES):
-        _write(
+        write_file(
             top, ".github/CODEOWNERS", _OWNERS.format(folder=f"/{prefix}"), done, overwrite=False
         )
-    _git(top, "config", "merge.ftctl.name", "fine-tunes, each taken whole")
-    _git(top, "config", "merge.ftctl.driver", _DRIVER)
     return done
 
 
@@ -112,7 +108,7 @@ def workflow_texts(
         "USES": uses,
         "REF": ref,
         "BRANCH": json.dumps(branch),
-        "PATHS": json.dumps(_paths(prefix, specs), ensure_ascii=False),
+        "PATHS": json.dumps([*trigger_paths(prefix, specs), "!**/ftctl.lock"], ensure_ascii=False),
         "WITH": "".join(["    with:\n", *lines]) if lines else "",
     }
     texts = {}
@@ -150,17 +146,23 @@ def workflows_home(given: str | None) -> tuple[str, str]:
 
 def _origin() -> str | None:
     """Return `OWNER/REPOSITORY@COMMIT` of this ftctl, where it was installed from GitHub."""
+    url, commit = origin_of_ftctl()
+    match = re.search(r"github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?$", url)
+    return f"{match[1]}@{commit}" if match and commit else None
+
+
+def origin_of_ftctl() -> tuple[str, str | None]:
+    """Return address and commit of the repository that this ftctl came from; empty if not known."""
     try:
         record = json.loads(distribution("ftctl").read_text("direct_url.json") or "{}")
     except PackageNotFoundError:
-        return None
+        return "", None
     url, commit = record.get("url", ""), record.get("vcs_info", {}).get("commit_id")
     if "dir_info" in record and url.startswith("file://"):
         folder = Path(url.removeprefix("file://"))
         url = _git(folder, "remote", "get-url", "origin") or ""
         commit = _git(folder, "rev-parse", "HEAD")
-    match = re.search(r"github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?$", url)
-    return f"{match[1]}@{commit}" if match and commit else None
+    return url, commit
 
 
 def _default_branch(top: Path) -> str:
@@ -171,8 +173,13 @@ def _default_branch(top: Path) -> str:
     return _git(top, "symbolic-ref", "--short", "HEAD") or "main"
 
 
-def _paths(prefix: str, specs: Iterable[LoadedSpec]) -> list[str]:
-    """Return the files whose change starts an apply: specs, settings, and data of other folders."""
+def trigger_paths(prefix: str, specs: Iterable[LoadedSpec]) -> list[str]:
+    """Return the files whose change starts an apply: specs, settings, and data of other folders.
+
+    Args:
+        prefix: The folder with `finetunes/`, from the top of the repository, with a slash at its end.
+        specs: The specs.
+    """
     paths = [f"{prefix}{FOLDER}/**", f"{prefix}ftctl.yaml"]
     for loaded in specs:
         for source in loaded.spec.data.sources:
@@ -181,7 +188,7 @@ def _paths(prefix: str, specs: Iterable[LoadedSpec]) -> list[str]:
             path = _without_dots(f"{prefix}{FOLDER}/{source.path}")
             if path not in paths:
                 paths.append(path)
-    return [*paths, "!**/ftctl.lock"]
+    return paths
 
 
 def _without_dots(path: str) -> str:
@@ -199,7 +206,19 @@ def _has_lfs(top: Path) -> bool:
     return attributes.is_file() and b"filter=lfs" in attributes.read_bytes()
 
 
-def _write(top: Path, name: str, text: str, done: WrittenFiles, *, overwrite: bool) -> None:
+def write_file(top: Path, name: str, text: str, done: WrittenFiles, *, overwrite: bool) -> None:
+    """Write a file unless somebody else wrote it; note what became of it.
+
+    Args:
+        top: The top of the git repository.
+        name: The file, from there.
+        text: What it is to say.
+        done: Gets the file's name.
+        overwrite: True to replace what says something else.
+
+    Raises:
+        FtctlError: The path leads out of the repository.
+    """
     path = _inside(top, name)
     present = path.read_bytes() if path.exists() else None
     if present == text.encode():
@@ -232,11 +251,30 @@ def _inside(top: Path, name: str) -> Path:
     return top / name
 
 
-def _top(root: Path) -> Path:
+def add_merge_driver(top: Path, prefix: str, done: WrittenFiles) -> None:
+    """Have git merge the lockfile by fine-tune: in every clone by a line, in this one by its settings.
+
+    Args:
+        top: The top of the git repository.
+        prefix: The folder with `finetunes/`, from there, with a slash at its end.
+        done: Gets the name of the file with the line.
+    """
+    _add_line(top, ".gitattributes", f"{_quoted(prefix)}finetunes/ftctl.lock merge=ftctl", done)
+    _git(top, "config", "merge.ftctl.name", "fine-tunes, each taken whole")
+    _git(top, "config", "merge.ftctl.driver", _DRIVER)
+
+
+def top_and_prefix(root: Path) -> tuple[Path, str]:
+    """Return the top of the git repository, and the folder below it, with a slash at its end.
+
+    Raises:
+        FtctlError: The folder is in no git repository.
+    """
     top = _git(root, "rev-parse", "--show-toplevel")
     if not top:
         raise FtctlError(f"{root} is not in a git repository", "Type `git init` there first.")
-    return Path(top).resolve()
+    prefix = root.relative_to(Path(top).resolve()).as_posix()
+    return Path(top).resolve(), "" if prefix == "." else f"{prefix}/"
 
 
 def _git(root: Path, *arguments: str) -> str | None:

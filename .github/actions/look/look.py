@@ -11,6 +11,8 @@ be read here the answer is `open`: then ftctl itself looks, and says what is wro
     LOST         `true`: the machine of this run's apply was lost before it recorded anything; start
                  `action: apply`, which finds what was submitted and pays for nothing twice
     GITHUB_OUTPUT   `open`, `local` (jobs on the machine itself), `pause` in seconds
+
+`look.py FILE` asks nobody: it looks at a lockfile here, and ends with 1 if nothing is open.
 """
 
 import json
@@ -111,7 +113,19 @@ def _wait(github: GitHub, pause: int) -> None:
         time.sleep(left)
 
 
+def look_here(file: str) -> int:
+    """Look at a lockfile of this machine; return the exit code."""
+    try:
+        count, _, _ = open_jobs(json.loads(Path(file).read_bytes()), datetime.now(UTC))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        count = 1
+    sys.stdout.write(f"{count} open.\n" if count else "Nothing is open.\n")
+    return 0 if count else 1
+
+
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit(look_here(sys.argv[1]))
     try:
         main()
     except ApiError as error:

@@ -117,7 +117,7 @@ def test_what_a_person_wrote_is_left_alone_unless_asked(top, init):
     code, said = init(top, *USES)
     assert code == 1
     assert f"left {WORKFLOW} alone, which says something else" in said
-    assert "ftctl init --github --overwrite" in said
+    assert "type the command again with --overwrite" in said
     assert (top / WORKFLOW).read_text() == "name: mine\n"
     assert (top / COMMENT).exists()
     assert init(top, *USES, "--overwrite")[0] == 0
@@ -166,7 +166,7 @@ def test_nothing_is_written_through_a_link(top, init):
 
 def test_options_of_the_workflows_need_github(capsys):
     assert run(["init", "--uses", "a/b@c"]) == 1
-    assert "are for --github" in capsys.readouterr().err
+    assert "Add --github." in capsys.readouterr().err
 
 
 def test_git_merges_the_lockfile_with_the_driver(top, init, monkeypatch):

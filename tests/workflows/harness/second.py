@@ -48,6 +48,28 @@ def rows(count, salt=""):
     )
 
 
+def publish_own(copy, bare):
+    """Commit the working tree of ftctl, as it is, to a bare repository; return the commit."""
+    if not bare.exists():
+        git(bare.parent, "init", "--quiet", "--bare", "--initial-branch=main", str(bare))
+        git(bare, "config", "uploadpack.allowAnySHA1InWant", "true")
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-coz", "--exclude-standard"],
+        capture_output=True,
+        check=True,
+        timeout=60,
+    ).stdout.decode()
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file() and not name.startswith("tests/"):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, copy / name)
+    git(copy, "init", "--quiet", "--initial-branch=main")
+    git(copy, "add", "--all")
+    git(copy, "commit", "--quiet", "--message", "ftctl")
+    git(copy, "push", "--quiet", str(bare), "main")
+    return git(copy, "rev-parse", "HEAD").strip()
+
+
 class Second:
     """The repository, its people and its runs."""
 
@@ -65,7 +87,8 @@ class Second:
         self.vars = {}
         self.app_key = None
         self.runs = []
-        self.commit = self._publish_own()
+        bare = self.hub.add_repository(OWN)["path"]
+        self.commit = publish_own(folder / "own", bare)
         self.repository = self.hub.add_repository(NAME, branch)
         self.branch = branch
         self.work = folder / "work"
@@ -85,26 +108,6 @@ class Second:
 
     def close(self):
         self.hub.close()
-
-    def _publish_own(self):
-        """Commit the working tree of ftctl, as it is, to a repository of its own."""
-        record = self.hub.add_repository(OWN)
-        copy = self.folder / "own"
-        listed = subprocess.run(
-            ["git", "-C", str(ROOT), "ls-files", "-coz", "--exclude-standard"],
-            capture_output=True,
-            check=True,
-            timeout=60,
-        ).stdout.decode()
-        for name in filter(None, listed.split("\0")):
-            if (ROOT / name).is_file() and not name.startswith("tests/"):
-                (copy / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(ROOT / name, copy / name)
-        git(copy, "init", "--quiet", "--initial-branch=main")
-        git(copy, "add", "--all")
-        git(copy, "commit", "--quiet", "--message", "ftctl")
-        git(copy, "push", "--quiet", str(record["path"]), "main")
-        return git(copy, "rev-parse", "HEAD").strip()
 
     # ---- people
 
