@@ -180,6 +180,62 @@ def test_other_runs_are_left_alone(hub, tmp_path):
     assert "not about a pull request" in comment(hub, tmp_path, ended(hub, None, event="push"))[1]
 
 
+def test_a_pull_request_without_fine_tunes_gets_no_comment(hub, tmp_path):
+    pull_request(hub)
+    nothing = f"{MARK}\n<!-- ftctl:nothing -->\nNothing.\n"
+    assert comment(hub, tmp_path, ended(hub, nothing))[1] == "Nothing concerns fine-tunes.\n"
+    assert comments(hub) == []
+    comment(hub, tmp_path, ended(hub, f"{MARK}\nplan"))
+    # It did concern some, and was changed: the old plan must not stand.
+    comment(hub, tmp_path, ended(hub, nothing))
+    assert [one["body"] for one in comments(hub)] == [nothing]
+
+
+# ---- what concerns fine-tunes
+
+RELEVANT = """\
+data: {train: [{path: ../../shared/rows/*.jsonl}, {path: "../held.jsonl"}]}
+base_model: ../models/tiny  # ../../not/a/comment
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "concerned"),
+    [
+        ("ml/team/finetunes/data/a.csv", "true"),
+        ("ml/team/ftctl.yaml", "true"),
+        ("ml/shared/rows/new.jsonl", "true"),
+        ("ml/team/held.jsonl", "true"),
+        ("ml/team/models/tiny/config.json", "true"),
+        (".github/workflows/fine-tunes.yml", "true"),
+        ("src/app.py", "false"),
+        ("finetunes/other.yaml", "false"),
+        ("ml/shared/other.txt", "false"),
+        ("ml/team/모델 card.md", "false"),
+    ],
+)
+def test_only_what_concerns_fine_tunes_is_planned(hub, tmp_path, monkeypatch, file, concerned):
+    work = tmp_path / "work"
+    git(tmp_path, "init", "--quiet", "--initial-branch=main", str(work))
+    for name, text in {
+        "ml/team/finetunes/a.yaml": RELEVANT,
+        "README.md": "",
+        file: "before",
+    }.items():
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_text(text)
+    git(work, "add", "--all")
+    git(work, "commit", "--quiet", "--message", "Begin")
+    monkeypatch.chdir(work)
+    variables = {"FOLDER": "ml/team", "OUT": str(tmp_path / "out")}
+    script = "relevant/relevant.py"
+    assert run(hub, script, tmp_path, {}, **variables)[2] == {"any": "true"}  # its base is not here
+    (work / file).write_text("after")
+    git(work, "commit", "--quiet", "--all", "--message", "Change")
+    assert run(hub, script, tmp_path, {}, **variables)[2] == {"any": concerned}
+    assert (tmp_path / "out/plan.md").exists() == (concerned == "false")
+
+
 # ---- the look
 
 TO_LOOK = {"actions": "write", "contents": "read"}
@@ -213,8 +269,10 @@ def look(hub, tmp_path, folder=".", **variables):
     return outputs["open"], outputs["local"], round(int(outputs["pause"]), -2)
 
 
-def judged(verdict):
-    return {"candidate": fingerprint(1), "builds": {fingerprint(1): build(1) | verdict}}
+def judged(more, days=0):
+    finished = datetime.now(UTC) - timedelta(days=days)
+    record = build(1) | {"finished": finished.strftime("%Y-%m-%dT%H:%M:%SZ")} | more
+    return {"candidate": fingerprint(1), "builds": {fingerprint(1): record}}
 
 
 @pytest.mark.parametrize(
@@ -226,6 +284,9 @@ def judged(verdict):
         (lockfile(a=job(9, "local-gpu")), ("1", "true", 1800)),
         (lockfile(a=judged({})), ("1", "false", 300)),
         (lockfile(a=judged({"verdict": {"passed": False}})), ("0", "false", 300)),
+        # What nothing moves on is not followed for ever.
+        (lockfile(a=judged({}, days=3)), ("0", "false", 300)),
+        (lockfile(a=job(24 * 40, "local-gpu"), b=job(1)), ("1", "false", 400)),
         ("<<<<<<< ours\n", ("1", "false", 300)),
         ('{"finetunes": {"a": 1}}', ("1", "false", 300)),
     ],

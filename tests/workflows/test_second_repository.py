@@ -45,6 +45,19 @@ def image(tmp_path_factory):
     return Image(tmp_path_factory.mktemp("image"), SITE)
 
 
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The package, as it would be published."""
+    pytest.importorskip("hatchling")
+    folder = tmp_path_factory.mktemp("wheel")
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", *options, str(ROOT)], check=True, timeout=100
+    )
+    (built,) = folder.glob("*.whl")
+    return built
+
+
 @pytest.fixture
 def make(tmp_path, image):
     """Make second repositories, and close them."""
@@ -206,9 +219,11 @@ def test_a_protected_trunk_below_the_top_with_records_on_a_branch(tmp_path, make
         }
 
 
-def test_two_merges_at_once_a_queue_and_a_protected_branch(tmp_path, make):
+def test_two_merges_at_once_a_queue_and_a_protected_branch(tmp_path, make, wheel):
     with serving(_folder(tmp_path)) as server:
-        second = make(server.url)
+        second = make(server.url, options=("--set", f"package=tools/{wheel.name}"))
+        (second.work / "tools").mkdir()
+        shutil.copy(wheel, second.work / "tools")
         second.push("main", "Begin")
         for name in ("one", "two"):
             second.update() if name == "two" else None

@@ -19,6 +19,8 @@ from api import ApiError, GitHub, Json, event, fail
 
 ARTIFACT = "ftctl-plan"
 MARK = "<!-- ftctl:plan"
+NOTHING = "<!-- ftctl:nothing -->"
+"""Part of a plan that is worth no comment, unless an older one must be replaced."""
 LIMIT_BYTES = 5 << 20
 LONGEST = 65_536
 """Characters of a comment."""
@@ -88,6 +90,8 @@ def write(github: GitHub, number: int, text: str) -> str:
         for one in comments
         if (one["user"] or {}).get("login") == OURS and (one["body"] or "").startswith(MARK)
     ]
+    if not mine and NOTHING in text:
+        return "Nothing concerns fine-tunes."
     if not mine:
         github.send("POST", f"/issues/{number}/comments", {"body": text})
         return "Commented."

@@ -1,7 +1,8 @@
 """Look at the lockfile of the branch: is any job open? Needs no checkout and no package.
 
-Open is a job that is recorded without its end, or a candidate that nobody has judged yet. For what cannot
-be read here the answer is `open`: then ftctl itself looks, and says what is wrong.
+Open is a job that is recorded without its end, or a candidate that nobody has judged yet; not after so
+many days that a person must look at it, which the weekly drift says. For what cannot be read here the
+answer is `open`: then ftctl itself looks, and says what is wrong.
 
     FOLDER       the folder with finetunes/, from the top of the repository
     BRANCH       the branch with the specs
@@ -29,6 +30,7 @@ from api import ApiError, GitHub, Json, fail, output
 
 LIMIT = 256 << 20
 SHORTEST_S, LONGEST_S = 300, 1800
+OLDEST_JOB_S, OLDEST_CANDIDATE_S = 35 * 86_400, 2 * 86_400
 _BRANCH = re.compile(
     r"""^lockfile:[ \t]*(?:\{[ \t]*|(?:\#[^\n]*)?\n(?:[ \t]*(?:\#[^\n]*)?\n)*[ \t]+)
         branch:[ \t]*(['"]?)([A-Za-z0-9._/-]+)\1[ \t]*(?:\}[ \t]*)?(?:\#[^\n]*)?$""",
@@ -52,16 +54,26 @@ def records_branch(settings: str) -> str | None:
 
 def open_jobs(lockfile: Json, now: datetime) -> tuple[int, bool, float]:
     """Return how many jobs are open, if one is on the machine itself, and the oldest one's age in seconds."""
-    count, local, age_s = 0, False, 0.0
+    count, local, oldest_s = 0, False, 0.0
     for entry in lockfile["finetunes"].values():
         job = entry.get("job")
         candidate = entry.get("builds", {}).get(entry.get("candidate"))
         if job is not None:
-            local |= job["backend"] == "local-gpu"
-            submitted = datetime.fromisoformat(job["submitted"])
-            age_s = max(age_s, (now - submitted).total_seconds())
-        count += job is not None or (candidate is not None and "verdict" not in candidate)
-    return count, local, age_s
+            age_s = _age_s(job["submitted"], now)
+            followed = age_s < OLDEST_JOB_S
+            local |= followed and job["backend"] == "local-gpu"
+        elif candidate is not None and "verdict" not in candidate:
+            age_s = _age_s(candidate["finished"], now)
+            followed = age_s < OLDEST_CANDIDATE_S
+        else:
+            continue
+        count += followed
+        oldest_s = max(oldest_s, age_s) if followed else oldest_s
+    return count, local, oldest_s
+
+
+def _age_s(time_of: str, now: datetime) -> float:
+    return (now - datetime.fromisoformat(time_of)).total_seconds()
 
 
 def pause_s(age_s: float) -> int:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[2]
-HOME = Path.home() / ".local/share/ftctl"
+HOME = (Path.home() / ".local/share/ftctl").resolve()
 UNUSED_S = 30 * 24 * 3600
 SOURCES = ("controller", "backends", "finetunes", "pyproject.toml", "README.md", "LICENSE")
 _PACKAGE = re.compile(r"^[A-Za-z0-9._-]+(?===)")

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -192,3 +194,62 @@ def record(top, entries, branch):
     (top / LOCKFILE).write_bytes(dump_lockfile(parse_lockfile(text, LOCKFILE)))
     git(top, "add", "--all")
     git(top, "commit", "--quiet", "--message", f"Record on {branch}")
+
+
+@pytest.mark.parametrize("below", ["", "ml/team"])
+def test_what_it_writes_passes_the_checks_of_our_own_workflows(top, init, below):
+    assert init(top / below, *USES, "--set", "runner=gpu")[0] == 0
+    programs = Path(sys.executable).parent
+    if not (programs / "zizmor").exists() or not (programs / "check-jsonschema").exists():
+        pytest.skip("needs zizmor and check-jsonschema")
+    files = sorted((top / ".github/workflows").glob("*.yml"))
+    for command in (
+        [programs / "zizmor", "--quiet", "--offline", "--pedantic", "--no-config", top],
+        [programs / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *files],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+# ---- GitLab
+
+SOURCE = f"https://gitlab.example/acme/ftctl.git@{SHA}"
+
+
+def test_gitlab_gets_jobs_and_keeps_its_pipeline(top, capsys):
+    (top / ".gitlab-ci.yml").write_text("stages: [test]\n")
+    assert run(["init", "--gitlab", str(top / "ml"), "--uses", SOURCE]) == 1
+    said = capsys.readouterr().err
+    assert "left .gitlab-ci.yml alone" in said
+    assert "Add to .gitlab-ci.yml:\ninclude:\n  - local: .gitlab/fine-tunes.yml" in said
+    (top / ".gitlab-ci.yml").write_text("include: [{local: .gitlab/fine-tunes.yml}]\n")
+    assert run(["init", "--gitlab", str(top / "ml"), "--uses", SOURCE]) == 0
+    assert "wrote" not in capsys.readouterr().out
+    jobs = workflow(top, ".gitlab/fine-tunes.yml")
+    assert jobs[".fine-tunes"]["variables"]["FOLDER"] == "ml"
+    # A merge request may change this file, so its job gets nothing that pushes or pays.
+    planning = json.dumps([jobs[".fine-tunes"], jobs["plan fine-tunes"]])
+    assert "FTCTL_PUSH_TOKEN" not in planning
+    assert "environment" not in jobs["plan fine-tunes"]
+    checker = Path(sys.executable).parent / "check-jsonschema"
+    if checker.exists():
+        subprocess.run(
+            [checker, "--builtin-schema", "vendor.gitlab-ci", top / ".gitlab/fine-tunes.yml"],
+            check=True,
+            timeout=60,
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--uses", "acme/ftctl@main"), "is not URL@COMMIT"),
+        (("--uses", f"https://a/b.git; id@{SHA}"), "is not URL@COMMIT"),
+        (("--uses", SOURCE, "--github"), "name two homes"),
+        (("--uses", SOURCE, "--branch", "main"), "are for --github"),
+    ],
+)
+def test_gitlab_refuses(top, capsys, options, said):
+    assert run(["init", "--gitlab", str(top), *options]) == 1
+    assert said in capsys.readouterr().err
+    assert not (top / ".gitlab").exists()
