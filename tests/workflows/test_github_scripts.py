@@ -325,7 +325,9 @@ def test_only_an_open_job_starts_another_run(hub, tmp_path):
     look(hub, tmp_path, DISPATCH=reference, LOST="true")
     record(hub, tmp_path, {"finetunes/ftctl.lock": lockfile(a=job(1))})
     look(hub, tmp_path)
-    look(hub, tmp_path, DISPATCH=reference)
+    look(hub, tmp_path, DISPATCH=reference, FAILED="true")
+    record(hub, tmp_path, {"finetunes/ftctl.lock": lockfile(a=job(30))})
+    look(hub, tmp_path, DISPATCH=reference, FAILED="true")  # a person must look
     assert hub.dispatched == [
         (NAME, "fine-tunes.yml", "main", {"action": "apply"}),
         (NAME, "fine-tunes.yml", "main", {"action": "follow"}),

@@ -11,6 +11,7 @@ answer is `open`: then ftctl itself looks, and says what is wrong.
     DISPATCH     this workflow's reference, to start `action: follow` of it if anything is open
     LOST         `true`: the machine of this run's apply was lost before it recorded anything; start
                  `action: apply`, which finds what was submitted and pays for nothing twice
+    FAILED       `true`: the reconcile before failed; after a day a person must look, and no run follows
     GITHUB_OUTPUT   `open`, `local` (jobs on the machine itself), `pause` in seconds
 
 `look.py FILE` asks nobody: it looks at a lockfile here, and ends with 1 if nothing is open.
@@ -30,7 +31,7 @@ from api import ApiError, GitHub, Json, fail, output
 
 LIMIT = 256 << 20
 SHORTEST_S, LONGEST_S = 300, 1800
-OLDEST_JOB_S, OLDEST_CANDIDATE_S = 35 * 86_400, 2 * 86_400
+OLDEST_JOB_S, OLDEST_CANDIDATE_S, OLDEST_FAILING_S = 35 * 86_400, 2 * 86_400, 86_400
 _BRANCH = re.compile(
     r"""^lockfile:[ \t]*(?:\{[ \t]*|(?:\#[^\n]*)?\n(?:[ \t]*(?:\#[^\n]*)?\n)*[ \t]+)
         branch:[ \t]*(['"]?)([A-Za-z0-9._/-]+)\1[ \t]*(?:\}[ \t]*)?(?:\#[^\n]*)?$""",
@@ -106,7 +107,9 @@ def main() -> None:
     if count and os.environ.get("WAIT") == "true":
         _wait(github, pause)
     workflow, lost = os.environ.get("DISPATCH", ""), os.environ.get("LOST") == "true"
-    if workflow and (count or lost):
+    if count and os.environ.get("FAILED") == "true" and age_s > OLDEST_FAILING_S:
+        sys.stdout.write("It failed again: a person must look. Start `reconcile` by hand then.\n")
+    elif workflow and (count or lost):
         name = workflow.partition("@")[0].rpartition("/")[2]
         action = "apply" if lost else "follow"
         body = {"ref": branch, "inputs": {"action": action}}
