@@ -178,6 +178,7 @@ LAYERS = (
     ("controller.resolve.preflight",),
     ("controller.resolve.validate",),
     (
+        "controller.project.github",
         "controller.project.needed_extras",
         "controller.project.scaffold",
         "controller.resolve.git_checkout",

@@ -41,8 +41,12 @@ SITE = [
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
-    """One image of machines: what the action has installed once is there for the next machine."""
-    return Image(tmp_path_factory.mktemp("image"), SITE)
+    """One image of machines: what the action has installed once is there for the next machine.
+
+    The processes of a parallel run share it: two that install at once take turns.
+    """
+    base = tmp_path_factory.getbasetemp()
+    return Image(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base, SITE)
 
 
 @pytest.fixture(scope="module")

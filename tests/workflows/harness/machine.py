@@ -22,10 +22,11 @@ class Image:
 
     def __init__(self, folder, site=()):
         self.bin = folder / "image-bin"
-        self.bin.mkdir()
-        (self.bin / "python").symlink_to(sys.executable)
+        self.bin.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            (self.bin / "python").symlink_to(sys.executable)
         self.installed = folder / "image-ftctl"
-        self.installed.mkdir()
+        self.installed.mkdir(exist_ok=True)
         # pip then finds every package of the lock installed, and fetches none.
         self.site = os.pathsep.join([sysconfig.get_path("purelib"), *map(str, site)])
 
