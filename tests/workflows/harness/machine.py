@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.children import child
 
-STEP_S = 100.0
+STEP_S = 300.0
 
 
 class Image:
