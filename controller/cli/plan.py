@@ -10,19 +10,32 @@ from backends.atomic_files import write_atomic
 from controller.cli.common import json_option, print_coloured, print_json, project_of, wants_json
 from controller.cli.error_report import print_problem_count
 from controller.cli.replace import check_replaced, replace_option
-from controller.errors import ExitCode
+from controller.errors import ExitCode, FtctlError
 from controller.plan.actions import Blocked, BlockReason
 from controller.plan.plan import Plan
-from controller.render.markdown import plan_markdown
+from controller.render.comment.comment import plan_comment, problems_comment
 from controller.render.plan import plan_text
 from controller.render.plan_json import plan_json
+from controller.review.gather import commits_of, review_of
 from controller.run.reconcile import prepare_run
 from controller.run.stages import require_readable
 
 
 @click.command("plan")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when there is anything to do.")
-@click.option("--markdown", is_flag=True, help="Print Markdown, for a pull request.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "github"]),
+    default="text",
+    show_default=True,
+    help="`github` prints the comment for a pull request.",
+)
+@click.option("--markdown", "form", flag_value="github", hidden=True)
+@click.option(
+    "--base", metavar="REV", help="Compare gates and data with this git revision, for `github`."
+)
+@click.option("--head", metavar="REV", help="Revision that the comment is about.  [default: HEAD]")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Write the plan as JSON for `apply PLANFILE`."
 )
@@ -38,7 +51,9 @@ def command(
     ctx: click.Context,
     *,
     detailed_exitcode: bool,
-    markdown: bool,
+    form: str,
+    base: str | None,
+    head: str | None,
     out: Path | None,
     offline: bool,
     replace: tuple[str, ...],
@@ -51,8 +66,18 @@ def command(
     is then 1.
     """
     project = with_changes(project_of(ctx), offline=offline)
-    prepared = prepare_run(project, replace=replace, display_only=True)
-    require_readable(prepared)
+    if form != "github" and (base or head):
+        raise FtctlError("--base and --head are for the comment", "Add --format github.")
+    if wants_json(ctx) and form == "github":
+        raise FtctlError("--json and --format github print two things", "Use one of them.")
+    commits = commits_of(project, base, head) if form == "github" else None
+    try:
+        prepared = prepare_run(project, replace=replace, display_only=True)
+        require_readable(prepared)
+    except FtctlError as error:
+        if commits is not None:
+            click.echo(problems_comment(str(error), commits), nl=False)
+        raise
     check_replaced(replace, prepared)
     plan, desired = prepared.plan, prepared.desired
     if out is not None:
@@ -60,8 +85,8 @@ def command(
         write_atomic(out.resolve(), text.encode() + b"\n")
     if wants_json(ctx):
         print_json(plan_json(plan, desired))
-    elif markdown:
-        click.echo(plan_markdown(plan, desired))
+    elif commits is not None:
+        click.echo(plan_comment(plan, desired, review_of(prepared, commits)), nl=False)
     else:
         print_coloured(plan_text(plan, desired))
     if code := _trouble(plan):

@@ -161,11 +161,7 @@ class State:
     @property
     def previous(self) -> Build | None:
         """The build that a new one is compared with."""
-        entry = self.entry
-        for key in (entry.production, entry.candidate):
-            if key is not None and key in entry.builds:
-                return entry.builds[key]
-        return max(reversed(entry.builds.values()), key=lambda build: build.finished, default=None)
+        return previous_build(self.entry)
 
     @property
     def judged_against(self) -> str | None:
@@ -228,3 +224,11 @@ def as_recorded(job: OpenJob) -> Job:
         state=JobState.QUEUED,
         created_s=0.0,
     )
+
+
+def previous_build(entry: Entry) -> Build | None:
+    """Return the build that a new one is compared with: in production, or else the newest."""
+    for key in (entry.production, entry.candidate):
+        if key is not None and key in entry.builds:
+            return entry.builds[key]
+    return max(reversed(entry.builds.values()), key=lambda build: build.finished, default=None)

@@ -22,7 +22,8 @@ from controller.spec.data import SplitName
 
 SPLIT_WORDS: Mapping[SplitName, str] = {"train": "train", "held_out": "held out"}
 _KEY_CELLS = 30
-_VALUE_CELLS = 100
+VALUE_CELLS = 100
+"""Width of a value in terminal cells."""
 _REASON_CELLS = 160
 _FEWEST_SHOWN = 3
 """Minimum number of shown reasons of each step, however many steps have some."""
@@ -89,13 +90,13 @@ def _sources(summary: BuildSummary) -> str:
     rows = [["SOURCE", "FOR", "ROWS", "DROPPED", "EXAMPLES", "ENCODING", "LICENCE"]]
     rows += [
         [
-            one_line(source.path, _VALUE_CELLS),
+            one_line(source.path, VALUE_CELLS),
             SPLIT_WORDS[source.split],
             f"{source.rows:,}",
             f"{source.dropped:,}",
             f"{source.examples:,}",
             source.encoding or "-",
-            one_line(source.license or "-", _VALUE_CELLS),
+            one_line(source.license or "-", VALUE_CELLS),
         ]
         for source in summary.dataset.report.sources
     ]
@@ -244,15 +245,15 @@ def difference_json(name: str, against: str, difference: Difference, samples: Di
 
 
 def _changed(sign: str, example: ChangedExample) -> Iterator[str]:
-    question, answer = _gist(example.line)
-    origin = one_line(example.origin, _VALUE_CELLS)
+    question, answer = gist(example.line)
+    origin = one_line(example.origin, VALUE_CELLS)
     yield f"{sign} {origin} ({SPLIT_WORDS[example.split]})"
     yield f"    {question}"
     if example.before is None:
         if answer:
             yield f"    → {answer}"
         return
-    _, before = _gist(example.before)
+    _, before = gist(example.before)
     if before == answer:
         yield "    another system prompt, other tools or other marks"
         return
@@ -260,17 +261,17 @@ def _changed(sign: str, example: ChangedExample) -> Iterator[str]:
     yield f"    + {answer}"
 
 
-def _gist(line: bytes) -> tuple[str, str]:
+def gist(line: bytes) -> tuple[str, str]:
     """Return the last question of an example and its answer, each on one line."""
     example = parse(line)
     if example.text is not None:
-        return one_line(example.text, _VALUE_CELLS), ""
+        return one_line(example.text, VALUE_CELLS), ""
     users = [text_of(message) for message in example.messages if message["role"] == "user"]
     answer = ""
     if is_answered(example):
         calls: Any = example.messages[-1].get("tool_calls") or []
         answer = answer_of(example) or json.dumps(calls, ensure_ascii=False)
-    return one_line(users[-1] if users else "", _VALUE_CELLS), one_line(answer, _VALUE_CELLS)
+    return one_line(users[-1] if users else "", VALUE_CELLS), one_line(answer, VALUE_CELLS)
 
 
 def outcome_text(outcome: RowOutcome) -> str:
@@ -283,7 +284,7 @@ def outcome_text(outcome: RowOutcome) -> str:
         width = max(map(cell_len, keys.values()), default=0)
         for key, value in values.items():
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            lines.append(f"  {pad(keys[key], width)}  {one_line(text, _VALUE_CELLS)}")
+            lines.append(f"  {pad(keys[key], width)}  {one_line(text, VALUE_CELLS)}")
     lines.append("")
     lines += [f"{step}: {escape_control(reason)}" for step, reason in outcome.reasons]
     return "\n".join([*lines, _end(outcome)])

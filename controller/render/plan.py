@@ -17,14 +17,15 @@ def plan_text(plan: Plan, desired: Mapping[str, Desired]) -> str:
     """Return the plan for a terminal."""
     if not plan.actions:
         return "\n".join([no_changes(plan), *notes_of(plan)])
-    blocks = [_block(action, desired.get(action.name)) for action in plan.actions]
+    blocks = [action_block(action, desired.get(action.name)) for action in plan.actions]
     head = "ftctl will perform these actions:"
     if not any(action.acts for action in plan.actions):
         head = "Nothing to do now:"
     return "\n\n".join([head, *blocks, _closing(plan)])
 
 
-def _block(action: Action, desired: Desired | None) -> str:
+def action_block(action: Action, desired: Desired | None) -> str:
+    """Return one action with its reason and details, for a terminal."""
     style, name = action.style, escape_control(action.name)
     # Lines of a job's log may be part of a reason; none of them may pass for a line of the plan.
     reason = "\n  #      ".join(escape_control(action.reason).splitlines())

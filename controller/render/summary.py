@@ -1,8 +1,9 @@
 """A plan in a few lines: what it does, what it costs, remarks. Pure."""
 
 from collections import Counter
+from collections.abc import Iterable
 
-from controller.plan.actions import Reuse
+from controller.plan.actions import Action, Reuse
 from controller.plan.actions.base import FREE
 from controller.plan.plan import Plan
 from controller.render.shutdowns import shutdown_lines
@@ -60,8 +61,7 @@ def cost(plan: Plan) -> str:
 
     Equal inputs under several names are trained, and counted, once.
     """
-    estimates = {action.target: action.estimate.usd for action in plan.actions if action.estimate}
-    ranges = [usd for usd in estimates.values() if usd is not None]
+    estimates, ranges = costs(plan.actions)
     unknown = len(estimates) - len(ranges)
     reused = sum(isinstance(action, Reuse) for action in plan.actions)
     parts = []
@@ -78,6 +78,14 @@ def cost(plan: Plan) -> str:
     if cancelled := _cancelled(plan):
         parts.append(cancelled)
     return f"Cost: {', '.join(parts)}." if parts else ""
+
+
+def costs(
+    actions: Iterable[Action],
+) -> tuple[dict[str | None, tuple[float, float] | None], list[tuple[float, float]]]:
+    """Return what the jobs of actions cost, by fingerprint, and the costs that are known."""
+    estimates = {action.target: action.estimate.usd for action in actions if action.estimate}
+    return estimates, [usd for usd in estimates.values() if usd is not None]
 
 
 def _cancelled(plan: Plan) -> str:

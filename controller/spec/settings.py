@@ -135,10 +135,13 @@ class ServeSettings(Strict):
 
 
 class ApplyBudget(Strict):
-    """Most that all jobs of one apply may cost together, including jobs still open."""
+    """Most that all jobs of one apply may cost together."""
 
     max_usd: float | None = Field(default=None, ge=0)
-    """US dollars, by the high end of the estimates."""
+    """US dollars, by the high end of the estimates, including jobs still open."""
+    approve_above_usd: float | None = Field(default=None, ge=0)
+    """US dollars that the jobs of one apply may cost, by the high end of the estimates, without an
+    approval of the cost itself: `ftctl apply --approve-cost USD`."""
 
 
 class LockfileSettings(Strict):
@@ -318,7 +321,11 @@ def _part(root: Path, key: str) -> Settings | None:
 
 def decided_by(settings: Settings) -> str:
     """Return the digest of what approvals depend on: the budget, and which servers are meant."""
-    return digest(settings.model_dump(mode="json", include={"budget", "endpoints"}))
+    value = settings.model_dump(mode="json", include={"budget", "endpoints"})
+    if settings.budget.approve_above_usd is None:
+        # Absent, as before the setting existed: plans that were approved then stay approved.
+        del value["budget"]["approve_above_usd"]
+    return digest(value)
 
 
 def endpoint_of(settings: Settings, root: Path, name: str) -> Endpoint:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from backends.contract.deployments import Hosting
 from backends.contract.inspector import Json
 from backends.contract.jobs import Job
-from controller.plan.actions.base import ActionStyle, BaseAction, Row
+from controller.plan.actions.base import ActionStyle, BaseAction, Row, if_it_passes
 from controller.plan.actions.groups import CancellingAction
 from controller.plan.hosting import hosting_origin, per_hour
 
@@ -40,6 +40,10 @@ class Adopt(CancellingAction):
     def json(self) -> dict[str, Json]:
         """Return the job and its state."""
         return {**self.effects_json(), "job": self.job.id, "state": self.job.state}
+
+    def production_after(self, now: str | None) -> str:
+        """Return what is in production once the job is judged."""
+        return if_it_passes("its build", now)
 
     def rows(self) -> Iterator[Row]:
         """Yield what it cancels, and its cost."""

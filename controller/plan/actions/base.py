@@ -14,6 +14,7 @@ from backends.contract.deployments import Hosting
 from backends.contract.inspector import Json
 from backends.contract.jobs import Estimate
 from controller.errors import ExitCode
+from controller.plan.fingerprint import short_id
 from controller.render.text import dollars, file_size
 
 FREE = (0.0, 0.0)
@@ -146,6 +147,14 @@ class BaseAction(ActionDefaults, ABC):
         """Return what programs read of it, besides the kind, the fine-tune and the reason."""
         return self.decisive()
 
+    def production_after(self, now: str | None) -> str:
+        """Return what is in production afterwards, in a few words.
+
+        Args:
+            now: Fingerprint of the build in production; None without one.
+        """
+        return build_words(now)
+
     def rows(self) -> Iterable[Row]:
         """Return labelled lines below the action in a plan."""
         return ()
@@ -157,6 +166,16 @@ class BaseAction(ActionDefaults, ABC):
     def remarks(self) -> Iterable[str]:
         """Return lines below the rows."""
         return ()
+
+
+def build_words(fingerprint: str | None) -> str:
+    """Return a build in a sentence; `none` without one."""
+    return "none" if fingerprint is None else f"build {short_id(fingerprint)}"
+
+
+def if_it_passes(build: str, now: str | None) -> str:
+    """Return what is in production once a build is judged: that build, or what is there now."""
+    return f"{build} if it passes, else {build_words(now)}"
 
 
 def download_rows(download_bytes: int | None) -> Iterator[Row]:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from backends.contract.inspector import Json
 from controller.lockfile.model import DataFacts
-from controller.plan.actions.base import Row
+from controller.plan.actions.base import Row, if_it_passes
 from controller.plan.actions.groups import CancellingAction
 from controller.plan.desired import DataChange, Shutdown
 from controller.plan.fingerprint import InputChange
@@ -89,6 +89,10 @@ class BuildingAction(CancellingAction):
             yield from move_rows(self.move, self.production_end)
         elif self.judged_against is not None:
             yield "production", self.judged_against
+
+    def production_after(self, now: str | None) -> str:
+        """Return what is in production once the new build is judged."""
+        return if_it_passes("the new build", now)
 
     def review(self) -> Iterator[str]:
         """Yield what judges a move."""

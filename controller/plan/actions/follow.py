@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from controller.plan.actions.base import ActionStyle
+from controller.plan.actions.base import ActionStyle, build_words
 from controller.plan.actions.groups import JobAction
 from controller.render.text import progress_text
 
@@ -40,3 +40,9 @@ class Record(JobAction):
     superseded: bool = False
     """True if the spec, or its absence, asks for other inputs by now."""
     style = ActionStyle("~", "has a finished job to record", "to record", 70)
+
+    def production_after(self, now: str | None) -> str:
+        """Return what is in production once the build is judged; an unwanted one is not."""
+        # The base's own method, by its name: a dataclass with slots breaks the short `super()`.
+        after = JobAction.production_after(self, now)
+        return build_words(now) if self.superseded else after

@@ -5,7 +5,13 @@ from dataclasses import asdict, dataclass
 
 from backends.contract.inspector import Json
 from backends.contract.jobs import Job
-from controller.plan.actions.base import BaseAction, Cancellation, Row
+from controller.plan.actions.base import (
+    BaseAction,
+    Cancellation,
+    Row,
+    build_words,
+    if_it_passes,
+)
 from controller.plan.fingerprint import short_id
 
 
@@ -73,6 +79,10 @@ class JudgingAction(ReplacingAction):
         """Return the build."""
         return {"fingerprint": self.fingerprint}
 
+    def production_after(self, now: str | None) -> str:
+        """Return what is in production once the build is judged."""
+        return if_it_passes(build_words(self.fingerprint), now)
+
     def rows(self) -> Iterator[Row]:
         """Yield the build, and the build that it replaces if it passes."""
         yield "build", short_id(self.fingerprint)
@@ -91,6 +101,10 @@ class JobAction(BaseAction):
     def target(self) -> str:
         """Fingerprint of the job."""
         return self.job.fingerprint
+
+    def production_after(self, now: str | None) -> str:
+        """Return what is in production once the job has ended."""
+        return if_it_passes("the job's build", now)
 
     def json(self) -> dict[str, Json]:
         """Return the job and its state."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from controller.plan.actions.base import ActionStyle, Turn
+from controller.plan.actions.base import ActionStyle, Turn, build_words
 from controller.plan.actions.groups import JudgingAction
 
 
@@ -54,3 +54,8 @@ class Promote(JudgingAction):
     """
 
     style = ActionStyle("~", "will be promoted", "to promote", 100, done="promoted")
+
+    def production_after(self, now: str | None) -> str:
+        """Return the build."""
+        del now
+        return build_words(self.fingerprint)

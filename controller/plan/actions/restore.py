@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from backends.contract.inspector import Json
 from controller.lockfile.model import Entry
-from controller.plan.actions.base import ActionStyle, BaseAction, Row, Turn
+from controller.plan.actions.base import ActionStyle, BaseAction, Row, Turn, build_words
 from controller.plan.fingerprint import short_id
 
 
@@ -56,6 +56,12 @@ class Restore(BaseAction):
     def json(self) -> dict[str, Json]:
         """Return the builds, and the build in production."""
         return {**self.decisive(), "builds": list(self.entry.builds)}
+
+    def production_after(self, now: str | None) -> str:
+        """Return the build that was in production, as far as that is known."""
+        if self.entry.production is None and self.entry.builds:
+            return "the newest recorded build that passes"
+        return build_words(self.entry.production or now)
 
     def rows(self) -> Iterator[Row]:
         """Yield the builds, the build in production, and the open job."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from backends.contract.inspector import Json
-from controller.plan.actions.base import ActionStyle, BaseAction, Row, Turn
+from controller.plan.actions.base import ActionStyle, BaseAction, Row, Turn, build_words
 from controller.plan.actions.groups import CancellingAction
 from controller.plan.fingerprint import short_id
 
@@ -26,6 +26,10 @@ class Retire(CancellingAction):
     def json(self) -> dict[str, Json]:
         """Return what it cancels, and the build that is forgotten."""
         return self.effects_json()
+
+    def production_after(self, now: str | None) -> str:
+        """Return that nothing is in production."""
+        return f"none; {build_words(now)} is forgotten" if now is not None else "none"
 
     def rows(self) -> Iterator[Row]:
         """Yield what it cancels, and the build that is forgotten."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from backends.contract.inspector import Json
-from controller.plan.actions.base import ActionStyle, BaseAction, Row
+from controller.plan.actions.base import ActionStyle, BaseAction, Row, build_words, if_it_passes
 from controller.plan.actions.groups import CancellingAction
 from controller.plan.fingerprint import short_id
 
@@ -43,6 +43,11 @@ class Reuse(CancellingAction):
     def json(self) -> dict[str, Json]:
         """Return the build and its source."""
         return {**self.effects_json(), **self.decisive()}
+
+    def production_after(self, now: str | None) -> str:
+        """Return the recorded build, or what is there if that has to be judged first."""
+        build = build_words(self.fingerprint)
+        return build if self.promote else if_it_passes(build, now)
 
     def rows(self) -> Iterator[Row]:
         """Yield the build, what it cancels and replaces, and its cost."""
