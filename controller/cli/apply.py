@@ -5,6 +5,13 @@ from pathlib import Path
 
 import click
 
+from controller.cli.approved import (
+    approve_cost_option,
+    approved_option,
+    read_approved,
+    require_one_approval,
+    split_held,
+)
 from controller.cli.common import (
     ask,
     check_names,
@@ -20,9 +27,10 @@ from controller.cli.replace import check_replaced, replace_option
 from controller.cli.summary import finish
 from controller.errors import ExitCode, FtctlError, PlanStale
 from controller.plan.approval import approve
+from controller.plan.approvals.saved import SavedPlan, read_plan
 from controller.plan.plan import Plan
 from controller.render.plan import plan_text
-from controller.render.plan_json import PLAN_FORMAT, SavedPlan, plan_json, read_plan
+from controller.render.plan_json import PLAN_FORMAT, plan_json
 from controller.run.reconcile import prepare_run, run_until_settled
 from controller.run.stages import require_readable
 from controller.run.state import RunOptions
@@ -32,7 +40,11 @@ from controller.run.state import RunOptions
 @click.argument("plan_file", required=False, type=click.Path(path_type=Path, exists=True))
 @click.option("-y", "--auto-approve", is_flag=True, help="Approve the plan that this run shows.")
 @click.option("--no-wait", is_flag=True, help="Submit, record and end; `reconcile` follows up.")
-@click.option("--expect", metavar="PLAN_ID", help="Refuse any plan but this one.")
+@click.option(
+    "--plan-id", "--expect", "expect", metavar="PLAN_ID", help="Refuse any plan but this one."
+)
+@approved_option
+@approve_cost_option
 @click.option("--only", metavar="NAME", multiple=True, help="Act on this fine-tune alone.")
 @replace_option
 @lock_timeout_option
@@ -45,6 +57,8 @@ def command(
     auto_approve: bool,
     no_wait: bool,
     expect: str | None,
+    approved: tuple[Path, ...],
+    approve_cost: float | None,
     only: tuple[str, ...],
     replace: tuple[str, ...],
     lock_timeout: float,
@@ -52,19 +66,24 @@ def command(
     """Train, evaluate, judge and promote until specs and models agree.
 
     Carries out the plan that it shows, and what follows from it. With PLAN_FILE (from
-    `plan --out`) carries out that plan without asking, and no other.
+    `plan --out`) carries out that plan without asking, and no other. With --approved, fine-tunes
+    for which something else is planned by now wait, and the others are carried out.
     """
     project, as_json = project_of(ctx), wants_json(ctx)
+    screen = open_screen(as_json=as_json)
     expected = _expected(expect, plan_file)
-    replaced = {*replace, *(expected.saved.replace if expected and expected.saved else ())}
+    require_one_approval(approved, others=[auto_approve, expect, plan_file])
+    files = read_approved(approved, screen)
+    replaced = {*replace, *(name for saved in files for name in saved.replace)}
+    replaced |= expected.saved.replace if expected and expected.saved else set()
     prepared = prepare_run(project, replace=replaced)
     require_readable(prepared)
     check_replaced(replace, prepared)
     plan = prepared.plan
     check_names(only, [*prepared.desired, *(action.name for action in plan.actions)])
     _require_expected(expected, plan)
-    approved = auto_approve or expected is not None
-    if as_json and not approved:
+    is_approved = auto_approve or expected is not None or bool(approved)
+    if as_json and not is_approved:
         raise FtctlError("--json cannot ask before spending", "Add --auto-approve.")
     if not plan.actions:
         _print_no_changes(plan, as_json=as_json)
@@ -72,16 +91,20 @@ def command(
     if not as_json:
         print_coloured(plan_text(plan, prepared.desired))
         click.echo()
-    if not approved:
-        ask(action for action in plan.actions if not only or action.name in only)
+    above_usd = prepared.loaded.settings.budget.approve_above_usd
+    parts = split_held(plan, files if approved else None, only, above_usd, approve_cost)
+    for outcome in parts.held:
+        screen.done(outcome)
+    if not is_approved:
+        ask(parts.actions)
     options = RunOptions(
-        approval=approve(plan.actions, plan.decisions, plan.settings, only),
+        approval=approve(parts.actions, plan.decisions, plan.settings),
         wait=not no_wait,
         lock_timeout_s=lock_timeout,
     )
-    screen = open_screen(as_json=as_json)
     with finish(project, screen, as_json=as_json) as ending:
         ending.result = run_until_settled(prepared, screen, options)
+        ending.result.held = parts.held
     return ending.exit_code
 
 

@@ -41,14 +41,18 @@ def finish(project: Project, screen: ProgressReporter, *, as_json: bool) -> Iter
     except FtctlError as error:
         screen.progress({})
         if as_json:
-            print_json_line({"type": "end", "exit_code": error.exit_code, "waiting": []})
+            print_json_line(
+                {"type": "end", "exit_code": error.exit_code, "waiting": [], "held": []}
+            )
         raise
     finally:
         screen.progress({})
     lockfile = read_lockfile(project.root, project.state)
     if as_json:
+        held = [outcome.action.name for outcome in ending.result.held]
+        waiting = sorted(ending.result.waiting)
         print_json_line(
-            {"type": "end", "exit_code": ending.exit_code, "waiting": sorted(ending.result.waiting)}
+            {"type": "end", "exit_code": ending.exit_code, "waiting": waiting, "held": held}
         )
     elif ending.interrupted:
         _say_interrupted(lockfile)
@@ -75,6 +79,7 @@ def _say_done(result: RunResult, lockfile: Lockfile) -> None:
     good.sort(key=lambda action: KINDS.index(type(action)))
     counts = Counter(action.style.done for action in good if action.style.done)
     counts |= {"failed": len(result.failed), "still open": len(result.waiting)}
+    counts |= {"waiting for approval": len(result.held)}
     listed = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     word = "Complete" if result.exit_code == ExitCode.DONE else "Incomplete"
     click.echo(f"{word}: {listed or 'nothing had to be done'}.")

@@ -4,12 +4,11 @@ Data that is declared private stays out of it: counts and scores only.
 """
 
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import Final
 
 from controller.evaluate.judgement import Holds
-from controller.render.markdown import cell
-from controller.render.text import escape_control, one_line
+from controller.render.comment.escape import cell, html_prose
+from controller.render.text import one_line
 from controller.report.answer_model import AnswerGroup, Answers, ExampleView
 from controller.report.build import CANNOT_TELL, page_name
 from controller.report.model import IndexRow, ModelScore, Report, ScoreBlock, role_name
@@ -263,8 +262,7 @@ def _builds(report: Report) -> str:
 
 def _folded(title: str, content: str) -> str:
     """Return content that is folded. Its title is HTML, where Markdown's escapes mean nothing."""
-    shown = escape(" ".join(escape_control(title).split()))
-    return f"<details><summary>{shown}</summary>\n\n{content}\n\n</details>"
+    return f"<details><summary>{html_prose(title)}</summary>\n\n{content}\n\n</details>"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False) -> str:

@@ -46,6 +46,8 @@ class RunResult:
     """Jobs still open, by fine-tune."""
     left: tuple[Action, ...] = ()
     """Actions of the last plan that nobody approved in this run."""
+    held: tuple[Outcome, ...] = ()
+    """Fine-tunes that wait for an approval that this run was not given."""
 
     @property
     def failed(self) -> frozenset[str]:
@@ -55,7 +57,7 @@ class RunResult:
     @property
     def exit_code(self) -> ExitCode:
         """The gravest of the outcomes' codes."""
-        codes = [outcome.exit_code for outcome in self.outcomes]
+        codes = [outcome.exit_code for outcome in (*self.outcomes, *self.held)]
         for code in _GRAVEST_FIRST:
             if code in codes:
                 return code

@@ -93,7 +93,7 @@ def of_settings(rng: random.Random, repo: Repository, corpora: Corpora) -> Outco
 def _checked(rng: random.Random, repo: Repository) -> Outcome:
     commands = [
         ["validate"], ["validate", "--json"], ["plan", "--offline"], ["plan", "--offline", "--json"],
-        ["plan", "--offline", "--markdown"], ["data", "stats", "faq"], ["data", "build", "faq"],
+        ["plan", "--offline", "--format", "github"], ["data", "stats", "faq"], ["data", "build", "faq"],
         ["doctor"],
     ]  # fmt: skip
     return repo.run(*rng.choices(commands, [4, 8, 8, 2, 1, 0, 0, 0.05])[0])

@@ -81,7 +81,8 @@ class JudgingAction(ReplacingAction):
 
     def production_after(self, now: str | None) -> str:
         """Return what is in production once the build is judged."""
-        return if_it_passes(build_words(self.fingerprint), now)
+        build = build_words(self.fingerprint)
+        return build if now == self.fingerprint else if_it_passes(build, now)
 
     def rows(self) -> Iterator[Row]:
         """Yield the build, and the build that it replaces if it passes."""

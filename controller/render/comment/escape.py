@@ -8,6 +8,7 @@ is not plain goes there; and it is copied from there without a stray character.
 
 import html
 import re
+from collections.abc import Callable
 
 from controller.render.text import escape_control, one_line
 
@@ -18,8 +19,8 @@ _PLAIN = re.compile(
     r"|\d{4}-\d\d-\d\d"  # days
 )
 _SIGNED = re.compile(r"([-+±~])(\d{1,6}(?:,\d{3})*)")
-_LINKED = re.compile(r"[0-9a-f]{7}|\Awww", re.IGNORECASE)
-"""Seven digits or more may be a commit; `www.` begins an address."""
+_LINKED = re.compile(r"\b[0-9a-f]{7,}\b|\Awww", re.IGNORECASE)
+"""A word of seven digits or more may be a commit; `www.` begins an address."""
 _SIGNS = {
     **{sign: sign for sign in ("·", "±", "—", "→", "»", "/", "%")},
     **{sign: html.escape(sign) for sign in ("<", ">", "<=", ">=")},
@@ -54,22 +55,30 @@ def prose(text: str, width: int | None = None) -> str:
         text: Anything; line ends become blanks.
         width: Maximum width in terminal cells; None for any.
     """
-    words = _flat(text, width).split(" ")
-    return " ".join(_word(word, is_first=at == 0) for at, word in enumerate(words))
+    return _sentence(_flat(text, width), code)
 
 
-def cell(markdown: str) -> str:
+def cell(text: str) -> str:
+    """Return a sentence as `prose`, for a table."""
+    return without_pipes(prose(text))
+
+
+def without_pipes(markdown: str) -> str:
     """Return Markdown of one line for a table. A pipe would end the cell, in a code span too."""
     return markdown.replace("|", "\\|")
 
 
-def html_code(text: str, width: int) -> str:
+def html_code(text: str, width: int | None = None) -> str:
     """Return text as `<code>` for a line of HTML, such as a summary: GitHub links nothing there."""
     escaped = "".join(
-        char if char.isalnum() or char == " " else f"&#{ord(char)};"
-        for char in one_line(text, width)
+        char if char.isalnum() or char == " " else f"&#{ord(char)};" for char in _flat(text, width)
     )
     return f"<code>{escaped}</code>"
+
+
+def html_prose(text: str) -> str:
+    """Return a sentence as `prose`, for a line of HTML."""
+    return _sentence(_flat(text, None), html_code)
 
 
 def fenced(text: str, language: str) -> str:
@@ -88,20 +97,24 @@ def _flat(text: str, width: int | None) -> str:
     return one_line(text, width) if width else " ".join(escape_control(text).split())
 
 
-def _word(word: str, *, is_first: bool) -> str:
+def _sentence(flat: str, coded: Callable[[str], str]) -> str:
+    words = enumerate(flat.split(" "))
+    return " ".join(_word(word, coded, is_first=at == 0) for at, word in words)
+
+
+def _word(word: str, coded: Callable[[str], str], *, is_first: bool) -> str:
     if word in _SIGNS:
         return _SIGNS[word]
     rest = word.lstrip(_OPENING)
     core = rest.rstrip(_CLOSING)
     opening, closing = word[: len(word) - len(rest)], rest[len(core) :]
-    return f"{opening}{_core(core, is_first=is_first)}{closing}" if core else word
-
-
-def _core(core: str, *, is_first: bool) -> str:
-    """Return a word without punctuation around it."""
-    if _LINKED.search(core) or (is_first and core[0].isdigit()):  # `1.` begins a list
-        return code(core)
+    if not core:
+        return word
+    begins_list = is_first and core.isdigit() and closing[:1] in {".", ")"}
+    is_plain = _PLAIN.fullmatch(core) and not _LINKED.search(core) and not begins_list
     signed = _SIGNED.fullmatch(core)
     if signed is not None:
-        return f"&#{ord(signed[1])};{signed[2]}"
-    return core if _PLAIN.fullmatch(core) else code(core)
+        shown = f"&#{ord(signed[1])};{signed[2]}"
+    else:
+        shown = core if is_plain else coded(core)
+    return f"{opening}{shown}{closing}"

@@ -3,15 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from backends.contract.jobs import Estimate
-from controller.plan.actions import Action, Blocked, BlockReason
+from controller.plan.actions import Action, Blocked, BlockReason, Deferred
 from controller.plan.actions.base import FREE
 from controller.plan.actions.building import BuildingAction
-from controller.plan.actions.hold import HeldAction
 from controller.plan.actions.train import Train
 from controller.plan.desired import DataChange
-from controller.render.comment.escape import cell, code, prose
+from controller.render.comment.escape import code, prose, without_pipes
 from controller.render.comment.facts import Review
-from controller.render.text import dollars, duration
+from controller.render.text import dollars
 
 HEAD = (
     "| model | action | why | examples | cost | time | production after |",
@@ -20,6 +19,8 @@ HEAD = (
 _REASON_WIDTH = 300
 _NAME_WIDTH = 80
 _NONE = "-"
+_MINUTES_BELOW = 2
+"""Hours from which a time is shown in hours."""
 _PROBLEMS = {
     BlockReason.INPUT,
     BlockReason.POLICY,
@@ -33,8 +34,8 @@ _PROBLEMS = {
 def by_importance(actions: Iterable[Action]) -> list[Action]:
     """Return actions in the order in which a reviewer needs them.
 
-    First what has to be corrected, then what costs, cancels or is not known, then what a person
-    decides, then the rest.
+    First what has to be corrected, then what cancels or costs, then what is not known, then what
+    else a person decides, then the rest.
     """
     return sorted(actions, key=lambda action: (*_importance(action), action.name))
 
@@ -48,9 +49,11 @@ def _importance(action: Action) -> tuple[int, float, int]:
     estimate = action.estimate
     if estimate is not None and estimate.usd != FREE:
         return 2, -estimate.usd[1] if estimate.usd is not None else float("-inf"), rank
-    if action.needs_approval:
+    if isinstance(action, Deferred) and not action.parent:
         return 3, 0.0, rank
-    return 5 if isinstance(action, HeldAction) or not action.acts else 4, 0.0, rank
+    if action.needs_approval:
+        return 4, 0.0, rank
+    return 5 if action.acts else 6, 0.0, rank
 
 
 def table_rows(actions: Sequence[Action], review: Review) -> list[str]:
@@ -69,7 +72,7 @@ def _row(action: Action, review: Review) -> str:
         _time(action.estimate),
         prose(action.production_after(review.production.get(action.name))),
     )
-    return f"| {' | '.join(map(cell, cells))} |"
+    return f"| {' | '.join(map(without_pipes, cells))} |"
 
 
 def _why(action: Action) -> str:
@@ -103,9 +106,9 @@ def _examples(action: Action, review: Review) -> str:
         counts = diff.difference.total
         change = DataChange(added=counts.added, removed=counts.removed, changed=counts.changed)
     if change is None:
-        return prose(total)
+        return total
     by_sign = {"+": change.added, "-": change.removed, "~": change.changed}
-    return f"{signs(by_sign)} of {prose(total)}"
+    return f"{signs(by_sign)} of {total}"
 
 
 def _cost(action: Action) -> str:
@@ -116,16 +119,19 @@ def _cost(action: Action) -> str:
     elif hourly:
         then = f", then ${hourly:,.2f} per hour"
     if action.estimate is None:
-        free = "$0.00" if action.needs_approval else _NONE
-        return prose(f"{free if not then else '$0.00'}{then}")
+        return prose(f"$0.00{then}") if action.needs_approval or then else _NONE
     usd = action.estimate.usd
     return prose(f"{'not known' if usd is None else dollars(*usd)}{then}")
+
+
+def _hours(hours: float) -> str:
+    return f"{hours * 60:.0f} min" if hours < _MINUTES_BELOW else f"{hours:.1f} h"
 
 
 def _time(estimate: Estimate | None) -> str:
     if estimate is None:
         return _NONE
     if estimate.gpu_hours is not None:
-        low, high = (duration(hours * 3600) for hours in estimate.gpu_hours)
-        return prose(low if low == high else f"{low} - {high}")
-    return prose(f"{estimate.steps:,} steps") if estimate.steps is not None else _NONE
+        low, high = map(_hours, estimate.gpu_hours)
+        return low if low == high else f"{low} to {high}"
+    return f"{estimate.steps:,} steps" if estimate.steps is not None else _NONE

@@ -232,7 +232,7 @@ def test_a_run_prints_a_json_object_a_line(shell):
     assert code == 0
     values = [json.loads(line) for line in text.splitlines()]
     assert [value.get("type") for value in values][:2] == ["starting", "done"]
-    assert values[-1] == {"type": "end", "exit_code": 0, "waiting": ["faq"]}
+    assert values[-1] == {"type": "end", "exit_code": 0, "waiting": ["faq"], "held": []}
 
 
 def test_logs_are_shown_and_json_lines(trained):
@@ -298,10 +298,11 @@ def test_reconcile_submits_nothing_new(shell):
 
 def test_a_markdown_plan(shell):
     shell.declare()
-    code, text = shell("plan", "--markdown")
+    code, text = shell("plan", "--format", "github")
     assert code == 0
     assert text.startswith("<!-- ftctl:plan -->\n")
-    assert "Merging this pull request starts the training." in text
+    assert "**Merging** carries out this plan and no other: it starts 1 job for at most" in text
+    assert shell("plan", "--markdown") == (0, text)  # its old name
 
 
 def test_only_names_that_exist(shell):

@@ -331,7 +331,7 @@ def test_a_plan_names_the_end_of_models_that_the_spec_no_longer_trains(shell, fl
     shell.declare("b", "gate: []\n")
     with serve({"ft:model:1": day(46), "ft:model:2": day(46)}):
         code, text = shell("plan")
-        markdown = shell("plan", "--markdown")[1]
+        markdown = shell("plan", "--format", "github")[1]
         value = shell.json("plan")[1]
 
     assert code == 0

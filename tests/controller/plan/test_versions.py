@@ -8,7 +8,7 @@ from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
 from controller.plan.observed import Observed
 from controller.plan.plan import make_plan
 from controller.plan.versions import NEWEST, holds, newest_inputs, version_of
-from controller.render.markdown import plan_markdown
+from controller.render.comment.comment import plan_comment
 from controller.render.plan import plan_text
 from controller.render.plan_json import plan_json
 from controller.render.summary import no_changes
@@ -55,7 +55,7 @@ def test_the_newest_version_is_offered_in_one_line_where_it_matters(make):
     )
     text = plan_text(plan, {})
     assert text == f"{no_changes(plan)}\nNote: {note}"
-    assert "ftctl evaluate faq" in plan_markdown(plan, {})
+    assert "ftctl evaluate faq" in plan_comment(plan, {})
     assert plan_json(plan, {})["notes"] == [note]
 
 

@@ -8,7 +8,7 @@ from controller.lockfile.model import Lockfile
 from controller.plan.actions import Blocked, BlockReason
 from controller.plan.observed import Observed
 from controller.plan.plan import Plan, make_plan
-from controller.render.markdown import LIMIT, cell, plan_markdown
+from controller.render.comment.comment import plan_comment
 from controller.render.plan import plan_text
 from controller.render.status import build_text
 from controller.render.summary import no_changes
@@ -28,7 +28,7 @@ def test_a_first_plan_for_a_pull_request(make, golden):
     desired = {"faq": make.desired("faq")}
     plan = make_plan(desired, Lockfile(), Observed())
     golden("render/first.txt", plan_text(plan, desired))
-    golden("render/first.md", plan_markdown(plan, desired))
+    golden("render/first.md", plan_comment(plan, desired))
 
 
 def test_only_waiting_is_nothing_to_do(make, golden):
@@ -52,7 +52,9 @@ def test_only_waiting_is_nothing_to_do(make, golden):
 def test_no_changes(specs: int, expected: str):
     plan = Plan(actions=(), specs=specs)
     assert no_changes(plan) == plan_text(plan, {}) == expected
-    assert expected in plan_markdown(plan, {})
+    assert expected.replace("finetunes/NAME.yaml", "`finetunes/NAME.yaml`") in plan_comment(
+        plan, {}
+    )
 
 
 def test_one_fine_tune_in_full(make, golden):
@@ -91,25 +93,11 @@ def hostile(make):
     return Plan(actions=(blocked,), specs=1), {"faq": desired}
 
 
-def test_hostile_text_in_markdown(hostile, golden):
-    text = plan_markdown(*hostile)
-    golden("render/hostile.md", text)
-    assert "\x1b" not in text
-    assert "\u202e" not in text
-
-
 def test_hostile_text_in_a_terminal(hostile, golden):
     text = plan_text(*hostile)
     golden("render/hostile.txt", text)
     assert "\x1b" not in text
     assert "\u202e" not in text
-
-
-def test_hostile_text_cannot_close_the_fence(make):
-    many = Blocked(name="faq", reason="x", remedy="`" * 9, block_reason=BlockReason.GATE)
-    text = plan_markdown(Plan(actions=(many,), specs=1), {"faq": make.desired("faq")})
-    fence = "`" * 10
-    assert text.count(fence) == 2
 
 
 def test_hostile_text_cannot_forge_a_line_of_the_plan(make):
@@ -118,26 +106,6 @@ def test_hostile_text_cannot_forge_a_line_of_the_plan(make):
     blocked = Blocked(name="faq", reason=forged, remedy="", block_reason=BlockReason.FAILURE)
     text = plan_text(Plan(actions=(blocked,), specs=1), {"faq": make.desired("faq")})
     assert '\n+ finetune "prod"' not in text
-
-
-def test_a_long_plan_fits_into_a_comment():
-    actions = tuple(
-        Blocked(name=f"n{n}", reason="한" * 60, remedy="x" * 60, block_reason=BlockReason.GATE)
-        for n in range(3000)
-    )
-    text = plan_markdown(Plan(actions=actions, specs=3000), {})
-    assert len(text) < 65_536
-    assert "cut; run `ftctl plan`" in text
-    assert LIMIT < 65_536
-
-
-@pytest.mark.parametrize("text", ["@team", "|", "`x`", "<b>", "[a](b)", "a\nb", "*x*", "~~x~~"])
-def test_a_cell_is_only_text(text: str):
-    shown = cell(text)
-    assert "\n" not in shown
-    for character in "|<>[]`*~":
-        assert character not in shown.replace(f"\\{character}", "")
-    assert "@team" not in shown
 
 
 # --- small pieces -----------------------------------------------------------------------------

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from controller.plan.desired import Shutdown
-from controller.render.markdown import LIMIT, plan_markdown
+from controller.render.comment.comment import LIMIT, plan_comment
+from controller.render.comment.escape import length
 from controller.render.plan import plan_text
 from controller.render.plan_json import plan_json
 from controller.render.shutdowns import days_cell, shutdown_json, shutdown_lines
@@ -40,7 +41,7 @@ def test_days_left_in_every_view(make, golden):
     views = {
         "plan": plan_text(plan, seen.desired),
         "plan without actions": plan_text(replace(plan, actions=()), {}),
-        "plan in a pull request": plan_markdown(plan, seen.desired),
+        "plan in a pull request": plan_comment(plan, seen.desired),
         "status": status_text(seen.lockfile, declared, seen.jobs, {}, ends),
         "--json": json.dumps(plan_json(plan, {})["shutdowns"], ensure_ascii=False, indent=2),
     }
@@ -70,8 +71,7 @@ def test_a_long_plan_with_ends_fits_into_a_comment(make):
     names = [f"{'카' * 40}{n}" for n in range(1_000)]
     ends = {name: end(n, source="한" * 400 + str(n)) for n, name in enumerate(names)}
     plan = replace(plan_of(make, "train").plan, shutdowns=ends)
-    assert len(plan_markdown(plan, {})) < 65_536
-    assert LIMIT < 65_536
+    assert length(plan_comment(plan, {})) < LIMIT
 
 
 def test_hostile_text_stays_on_its_line():

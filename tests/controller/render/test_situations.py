@@ -5,7 +5,8 @@ import json
 import pytest
 
 from controller.plan.fingerprint import short_id
-from controller.render.markdown import cell, plan_markdown
+from controller.render.comment.comment import plan_comment
+from controller.render.comment.facts import Review
 from controller.render.plan import plan_text
 from controller.render.plan_json import plan_json
 from controller.render.status import status_json, status_text
@@ -19,6 +20,15 @@ def pretty(value):
     return json.dumps(value, ensure_ascii=False, indent=2)
 
 
+def comment_of(seen):
+    production = {
+        name: entry.production
+        for name, entry in seen.lockfile.finetunes.items()
+        if entry.production is not None
+    }
+    return plan_comment(seen.plan, seen.desired, Review(production=production))
+
+
 def status_of(seen):
     return status_text(seen.lockfile, list(seen.desired), seen.jobs, {})
 
@@ -28,8 +38,8 @@ def test_a_situation_in_every_view(make, golden, name):
     seen = plan_of(make, name)
     [_, *paragraphs] = plan_text(seen.plan, seen.desired).split("\n\n")
     terminal = [one for one in paragraphs if one.startswith(f"  # {name} ")]
-    rows = plan_markdown(seen.plan, seen.desired).splitlines()
-    markdown = [row for row in rows if row.startswith(f"| {cell(name)} |")]
+    rows = comment_of(seen).splitlines()
+    markdown = [row for row in rows if row.startswith(f"| `{name}` |")]
     actions = plan_json(seen.plan, seen.desired)["actions"]
     status = [line for line in status_of(seen).splitlines() if line.startswith(f"{name} ")]
     entry = status_json(seen.lockfile, list(seen.desired), seen.jobs, {})["finetunes"][name]
@@ -63,7 +73,7 @@ def test_the_plan_as_text(make, golden):
 
 def test_the_plan_as_markdown(make, golden):
     seen = plan_of(make, *THREE)
-    golden("render/plan.md", plan_markdown(seen.plan, seen.desired))
+    golden("render/plan.md", comment_of(seen))
 
 
 def test_the_plan_as_json(make, golden):
