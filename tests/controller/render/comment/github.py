@@ -61,6 +61,11 @@ class Page(HTMLParser):
         self.comments.append(data)
 
     @property
+    def is_whole(self) -> bool:
+        """True if every tag is closed."""
+        return not self._inside
+
+    @property
     def linked(self) -> list[str]:
         """What a filter would link."""
         return [match[0] for text in self.text for match in LINKS.finditer(text)]
@@ -76,7 +81,7 @@ def read(markdown: str) -> Page:
     page = Page()
     page.feed(html_of(markdown))
     page.close()
-    assert page._inside == []  # noqa: SLF001
+    assert page.is_whole
     return page
 
 
