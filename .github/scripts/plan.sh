@@ -1,5 +1,9 @@
 #!/usr/bin/env bash
-# Plan the repository ROOT, offline; write OUT/plan.md (a comment's text) and OUT/plan.json.
+# Plan the repository ROOT; write OUT/plan.md (a comment's text) and OUT/plan.json.
+#
+# ROOT is a checkout of a pull request's merge commit: gates and data are compared with its first parent,
+# and the comment is about its second. KEYED=true plans with the keys of the environment; otherwise
+# nothing outside of ROOT is read.
 #
 # A fine-tune with problems is a part of the plan, and the others are planned all the same; the exit
 # code is then not 0. Where there is no plan at all, the problems are the comment.
@@ -12,8 +16,16 @@ root=$1 out=$2
 limit=40000 # bytes; a comment holds 65,536 characters, and each line grows by four
 mkdir -p "$out"
 
+options=(--format github --out "$out/plan.json")
+[ "${KEYED:-}" = true ] || options+=(--offline)
+for side in base=HEAD^1 head=HEAD^2; do
+    if git -C "$root" rev-parse --verify --quiet "${side#*=}^{commit}" >/dev/null; then
+        options+=("--${side%%=*}" "${side#*=}")
+    fi
+done
+
 status=0
-ftctl --no-color --dir "$root" plan --offline --markdown --out "$out/plan.json" \
+ftctl --no-color --dir "$root" plan "${options[@]}" \
     >"$out/plan.md" 2>"$out/problems.txt" || status=$?
 if ! head -n 1 "$out/plan.md" | grep -qxF '<!-- ftctl:plan -->'; then
     cat "$out/plan.md" >>"$out/problems.txt"

@@ -19,7 +19,8 @@ from controller.spec.settings import FILE as SETTINGS
 
 _INPUT = re.compile(r"^([a-z][a-z-]*)=([^\r\n]*)$")
 _INPUTS = (
-    *("environment", "folder", "lfs", "openai-base-url", "package", "reconcile-environment"),
+    *("approve", "environment", "folder", "lfs", "openai-base-url", "package"),
+    "reconcile-environment",
     *("requirements", "runner"),
 )
 

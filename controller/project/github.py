@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -16,7 +16,9 @@ from controller.repository_files import CannotRead, resolve_inside
 from controller.spec.load import FOLDER, LoadedSpec
 
 _TEMPLATES = Path(__file__).with_name("workflows")
-_NAMES = ("fine-tunes.yml", "fine-tunes-comment.yml")
+_NAMES = ("fine-tunes.yml", "fine-tunes-comment.yml", "fine-tunes-plan.yml")
+_PLAN_INPUTS = {"folder", "lfs", "openai-base-url", "package", "requirements"}
+"""Inputs that the workflow for plans with keys has too."""
 _USES = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+@[\w./-]+$")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BRANCH = re.compile(r"^[A-Za-z0-9_][\w./-]*$")
@@ -103,13 +105,14 @@ def workflow_texts(
         inputs.setdefault("folder", prefix.rstrip("/"))
     if _has_lfs(top):
         inputs.setdefault("lfs", "true")
-    lines = [f"      {name}: {_yaml(value)}\n" for name, value in inputs.items()]
+    planning = {name: value for name, value in inputs.items() if name in _PLAN_INPUTS}
     values = {
         "USES": uses,
         "REF": ref,
         "BRANCH": json.dumps(branch),
         "PATHS": json.dumps([*trigger_paths(prefix, specs), "!**/ftctl.lock"], ensure_ascii=False),
-        "WITH": "".join(["    with:\n", *lines]) if lines else "",
+        "WITH": _with(inputs),
+        "WITH_PLAN": _with(planning),
     }
     texts = {}
     for name in _NAMES:
@@ -118,6 +121,11 @@ def workflow_texts(
             text = text.replace(f"@{key}@", value)
         texts[name] = text
     return texts
+
+
+def _with(inputs: Mapping[str, str]) -> str:
+    lines = [f"      {name}: {_yaml(value)}\n" for name, value in inputs.items()]
+    return "".join(["    with:\n", *lines]) if lines else ""
 
 
 def workflows_home(given: str | None) -> tuple[str, str]:

@@ -68,6 +68,7 @@ class Hub:
             "default_branch": branch,
             "protected": set(),
             "pulls": {},
+            "people": {},
             "issues": {},
             "comments": {},
             "runs": {},
@@ -98,7 +99,7 @@ class Hub:
     def allowed(self, token, repository, permission):
         """Return whether a token may do something: `contents:write`."""
         kind, _, level = permission.partition(":")
-        given = self.tokens.get(token, {})
+        given = {"metadata": "read", **self.tokens.get(token, {})}
         ranks = {None: 0, "read": 1, "write": 2}
         return (
             given.get("repository") == repository
@@ -223,6 +224,10 @@ class Hub:
         return 200, done.stdout, {"Content-Type": "application/octet-stream"}
 
     def pulls_route(self, repository, _, query, __):
+        if query["state"] == "closed":
+            closed = [one for one in repository["pulls"].values() if one["state"] == "closed"]
+            found = [one for one in closed if one["base"]["ref"] == query["base"]]
+            return _json(200, sorted(found, key=lambda one: one["updated_at"], reverse=True))
         owner, _, branch = query["head"].partition(":")
         found = [
             one
@@ -236,6 +241,24 @@ class Hub:
     def pull_route(self, repository, parameters, *_):
         pull = repository["pulls"].get(int(parameters[0]))
         return _json(404, {}) if pull is None else _json(200, pull)
+
+    def events_route(self, repository, parameters, *_):
+        return _json(200, repository["pulls"][int(parameters[0])].get("events", []))
+
+    def permission_route(self, repository, parameters, *_):
+        permission = repository["people"].get(parameters[0])
+        return _json(404, {}) if permission is None else _json(200, {"permission": permission})
+
+    def runs_route(self, repository, _, query, __):
+        wanted = query["event"], query["head_sha"]
+        runs = repository["runs"].values()
+        found = [one for one in runs if (one["event"], one.get("head_sha")) == wanted]
+        return _json(200, {"total_count": len(found), "workflow_runs": found})
+
+    def named_artifacts_route(self, repository, _, query, __):
+        artifacts = repository["artifacts"].items()
+        found = [_artifact(*one) for one in artifacts if one[1]["name"] == query["name"]]
+        return _json(200, {"total_count": len(found), "artifacts": found})
 
     def pull_files_route(self, repository, parameters, *_):
         return _json(200, repository["pulls"][int(parameters[0])]["files"])
@@ -278,7 +301,7 @@ class Hub:
 
     def artifacts_route(self, repository, parameters, *_):
         found = [
-            {"id": number, "name": one["name"], "expired": False}
+            _artifact(number, one)
             for number, one in repository["artifacts"].items()
             if one["run"] == int(parameters[0])
         ]
@@ -295,6 +318,17 @@ class Hub:
     def status_route(self, repository, parameters, _, given):
         repository["statuses"].setdefault(parameters[0], []).append(given)
         return _json(201, given)
+
+
+def _artifact(number, one):
+    """Return an artifact as the API lists it."""
+    return {
+        "id": number,
+        "name": one["name"],
+        "expired": False,
+        "created_at": one.get("created_at", "2026-01-01T00:00:00Z"),
+        "workflow_run": {"id": one["run"]},
+    }
 
 
 def zipped(files):
@@ -325,6 +359,10 @@ ROUTES = (
     ("GET", r"contents/(.+)", "contents", Hub.contents_route),
     ("GET", r"pulls", "pull-requests", Hub.pulls_route),
     ("GET", rf"pulls/{N}", "pull-requests", Hub.pull_route),
+    ("GET", rf"issues/{N}/events", "pull-requests", Hub.events_route),
+    ("GET", r"collaborators/([\w%.-]+)/permission", "metadata", Hub.permission_route),
+    ("GET", r"actions/runs", "actions", Hub.runs_route),
+    ("GET", r"actions/artifacts", "actions", Hub.named_artifacts_route),
     ("GET", rf"pulls/{N}/files", "pull-requests", Hub.pull_files_route),
     ("GET", rf"issues/{N}/comments", "pull-requests", Hub.comments_route),
     ("POST", rf"issues/{N}/comments", "pull-requests:write", Hub.comment_route),

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.workflows.harness.hub import Hub
@@ -166,6 +167,7 @@ class Second:
             "base": {"ref": self.branch, "repo": {"full_name": NAME}},
             "files": [{"filename": name} for name in (files or names) if name],
             "changed_files": len(names),
+            "labels": [],
         }
         self.repository["pulls"][number] = pull
         return pull
@@ -183,7 +185,8 @@ class Second:
         """Merge a pull request; return the new commit of the default branch."""
         commit = self.merged(branch, message=f"Merge pull request #{pull['number']}")
         git(self.repository["path"], "update-ref", f"refs/heads/{self.branch}", commit)
-        pull["state"] = "closed"
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        pull |= {"state": "closed", "merged_at": now, "updated_at": now}
         return commit
 
     # ---- runs
