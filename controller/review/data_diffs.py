@@ -18,7 +18,7 @@ from controller.resolve.inputs import Readings, build_one
 from controller.run.load import RunInputs
 from controller.run.stages import PreparedRun
 
-_HIDDEN = "Examples are not shown: the data is declared `sensitivity: private`."
+_HIDDEN = "Examples are not shown, because the data is declared private."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,7 +92,7 @@ class BuildingAction(CancellingAction):
 
     def production_after(self, now: str | None) -> str:
         """Return what is in production once the new build is judged."""
-        return if_it_passes("the new build", now)
+        return if_it_passes("new build", now)
 
     def review(self) -> Iterator[str]:
         """Yield what judges a move."""

@@ -83,11 +83,13 @@ def _head(plan: Plan, desired: Mapping[str, Desired], review: Review) -> list[st
     else:
         told = [f"**{prose(line)}**" for line in no_changes(plan).splitlines()]
     important = [*_ends(plan, desired), *_cancellations(plan.actions)]
+    decided = merging(plan, review) if plan.actions else []
     return [
         *_binding(plan, review),
         *(part for line in told for part in (line, "")),
         *(f"- {line}" for line in important),
         *([""] if important else []),
+        *(part for line in decided for part in (line, "")),
     ]
 
 
@@ -143,7 +145,6 @@ def _fitting(blocks: Sequence[str], room: int) -> list[str]:
 
 
 def _tail(plan: Plan, review: Review) -> list[str]:
-    paragraphs = merging(plan, review) if plan.actions else []
     notes = [f"Not asked: {place}: {why}" for place, why in plan.skipped.items()]
     if notes:
         notes.append("For these, the plan relies on the specs and the lockfile alone.")
@@ -151,7 +152,7 @@ def _tail(plan: Plan, review: Review) -> list[str]:
     notes += [corrected(plan)] if plan.actions and plan.corrected else []
     if len(notes) > _LISTED:
         notes = [*notes[:_LISTED], f"And {len(notes) - _LISTED} more notes: ftctl plan"]
-    paragraphs += [prose(note, _LINE_WIDTH) for note in notes]
+    paragraphs = [prose(note, _LINE_WIDTH) for note in notes]
     planned = f"Plan {code(plan.id)}"
     if review.head:
         planned += f" of commit {code(review.head[:12])}"

@@ -65,7 +65,7 @@ def _row(action: Action, review: Review) -> str:
     style = action.style
     cells = (
         code(action.name, _NAME_WIDTH),
-        f"{prose(style.symbol)} {prose(style.sentence)}",
+        f"{prose(style.symbol)} {prose(style.verb)}",
         _why(action),
         _examples(action, review),
         _cost(action),

@@ -1,0 +1,5 @@
+"""The command line over a backend with hooks and faults, in git."""
+
+from tests.controller.run.distrust.conftest import shell
+
+__all__ = ["shell"]
