@@ -19,7 +19,7 @@ mkdir -p "$out"
 options=(--format github --out "$out/plan.json")
 [ "${KEYED:-}" = true ] || options+=(--offline)
 for side in base=HEAD^1 head=HEAD^2; do
-    if git -C "$root" rev-parse --verify --quiet "${side#*=}^{commit}" >/dev/null; then
+    if git -C "$root" rev-parse --verify --quiet "${side#*=}^{commit}" >/dev/null 2>&1; then
         options+=("--${side%%=*}" "${side#*=}")
     fi
 done
@@ -31,6 +31,7 @@ if ! head -n 1 "$out/plan.md" | grep -qxF '<!-- ftctl:plan -->'; then
     cat "$out/plan.md" >>"$out/problems.txt"
     {
         echo "<!-- ftctl:plan -->"
+        echo '<!-- ftctl:bound {"head": null} -->'
         echo "### ftctl plan"
         echo
         echo "**There is no plan: the fine-tunes have problems.**"

@@ -336,12 +336,22 @@ def test_a_plan_of_something_else_is_not_shown(steps, text, said):
     assert steps.repository["comments"] == {}
 
 
-@pytest.mark.parametrize("second", ["", "<!-- ftctl:bound {broken -->", "<!-- ftctl:bound [1] -->"])
-def test_a_comment_without_a_bound_is_bound_all_the_same(steps, second):
+def test_a_comment_of_problems_is_bound_too(steps):
     steps.pull()
-    finished(steps, f"{MARK}\n{second}\n### ftctl plan\n")
-    assert json.loads(ours(steps).splitlines()[1].split("bound ")[1][:-4])["head"] == HEAD
-    assert "### ftctl plan" in ours(steps)
+    finished(steps, f'{MARK}\n<!-- ftctl:bound {{"head": null}} -->\n### ftctl plan\n')
+    bound = json.loads(ours(steps).splitlines()[1].removeprefix("<!-- ftctl:bound ")[:-4])
+    assert (bound["head"], bound["plan"], bound["attempt"]) == (HEAD, None, 1)
+
+
+@pytest.mark.parametrize(
+    "second",
+    ["", "<!-- ftctl:bound {broken -->", "<!-- ftctl:bound [1] -->", "<!-- ftctl:bound {} -->"],
+)
+def test_what_is_no_bound_is_left_alone(steps, second):
+    steps.pull()
+    text = f"{MARK}\n{second}\n### ftctl plan\n"
+    finished(steps, text)
+    assert ours(steps) == text
 
 
 def test_a_comment_that_is_too_long_for_github_is_a_sentence(steps):

@@ -38,6 +38,7 @@ def test_problems_become_the_comment_and_cannot_break_out_of_it(tmp_path):
     assert "::" not in done.stdout + done.stderr
     assert text.split("\n") == [
         "<!-- ftctl:plan -->",
+        '<!-- ftctl:bound {"head": null} -->',
         "### ftctl plan",
         "",
         "**There is no plan: the fine-tunes have problems.**",

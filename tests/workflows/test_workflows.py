@@ -43,12 +43,29 @@ def test_a_workflow_gives_nothing_away_by_default(path):
     workflow = read(path)
     assert workflow["permissions"] == {}
     started = {*workflow["on"]}
-    assert not {"pull_request_target", "issue_comment"} & started
-    # Started with the rights of the default branch: it may do nothing but call the comment's workflow.
-    if "workflow_run" in started:
-        assert [job["uses"] for job in workflow["jobs"].values()] == [
-            "$/.github/workflows/comment.yml"
-        ]
+    assert "pull_request_target" not in started
+    # Started with the rights of the default branch: it may do nothing but call one workflow.
+    for event, called in (("workflow_run", "comment.yml"), ("issue_comment", "replan.yml")):
+        if event in started:
+            (job,) = workflow["jobs"].values()
+            assert job["uses"] == f"$/.github/workflows/{called}"
+
+
+def test_a_plan_with_keys_runs_nothing_of_the_pull_request():
+    job = read(GITHUB / "workflows/replan.yml")["jobs"]["plan"]
+    assert job["permissions"] == {"contents": "read"}
+    assert job["runs-on"] == "ubuntu-latest"
+    assert job["environment"]
+    base, pull = (step["with"] for step in job["steps"] if "checkout@" in step.get("uses", ""))
+    assert base["ref"] == "${{ github.event.repository.default_branch }}"
+    assert "path" not in base  # files that name what is installed are looked for here
+    assert (pull["path"], pull["fetch-depth"]) == ("pull-request", "2")
+    assert all(
+        step["uses"].startswith(("actions/", "$/"))
+        for step in job["steps"]
+        if "checkout@" not in step.get("uses", "")
+    )
+    assert [step for step in job["steps"] if "run" in step] == []
 
 
 @pytest.mark.parametrize(("path", "name", "job"), jobs())
@@ -56,6 +73,7 @@ def test_a_job_says_what_it_needs_and_how_long_it_may_take(path, name, job):
     writes = {key for key, value in job["permissions"].items() if value == "write"}
     allowed = {
         ("comment", "comment"): {"pull-requests"},
+        ("replan", "comment"): {"pull-requests"},
         ("apply", "apply"): {"contents", "statuses"},
         ("apply", "follow"): {"actions"},
         ("reconcile", "reconcile"): {"contents", "statuses"},
@@ -67,12 +85,13 @@ def test_a_job_says_what_it_needs_and_how_long_it_may_take(path, name, job):
         ("ftctl", "drift"): {"issues"},
         ("fine-tunes", "ftctl"): {"actions", "contents", "issues", "statuses"},
         ("fine-tunes-comment", "ftctl"): {"pull-requests"},
+        ("fine-tunes-plan", "ftctl"): {"pull-requests"},
     }
     assert writes == allowed.get((path.stem, name), set())
     if "uses" in job:
         return
     assert 0 < int(job["timeout-minutes"]) < 360
-    short = {"follow", "report"}  # of one run, and safe to run twice
+    short = {"follow", "report", "request"}  # of one run, and safe to run twice
     assert "concurrency" in job or "concurrency" in read(path) or name in short
 
 
@@ -109,7 +128,10 @@ def test_only_jobs_with_an_environment_see_keys():
         if secrets:
             seen.add((path.stem, name))
             assert "environment" in job
-    assert seen == {("apply", "apply"), ("reconcile", "reconcile"), ("drift", "plan")}
+    assert seen == {
+        *(("apply", "apply"), ("reconcile", "reconcile"), ("drift", "plan")),
+        ("replan", "plan"),
+    }
 
 
 def test_a_required_check_always_reports():

@@ -14,18 +14,18 @@ _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 def bound_of(text: str) -> dict[str, Any]:
     """Return what a comment is bound to; empty if nothing tells it."""
-    lines = text.split("\n", 2)
-    if len(lines) < 2 or not (lines[1].startswith(_BEGIN) and lines[1].rstrip().endswith(_END)):
+    line = text.partition("\n")[2].partition("\n")[0].strip()
+    if not (line.startswith(_BEGIN) and line.endswith(_END)):
         return {}
     try:
-        value = json.loads(lines[1].strip()[len(_BEGIN) : -len(_END)])
+        value = json.loads(line[len(_BEGIN) : -len(_END)])
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
 
 def bind(text: str, head: str, run: int, attempt: int) -> str:
-    """Return a comment with the run that made it in its second line.
+    """Return a comment with the run that made it in its second line, if that is there to bind it.
 
     Args:
         text: The comment, as ftctl wrote it.
@@ -37,6 +37,8 @@ def bind(text: str, head: str, run: int, attempt: int) -> str:
         ValueError: The plan is about another commit.
     """
     known = bound_of(text)
+    if not known:
+        return text
     if known.get("head") not in {None, head}:
         raise ValueError("the plan is about another commit than the newest of the pull request")
     base, plan = known.get("base"), known.get("plan")
@@ -48,9 +50,7 @@ def bind(text: str, head: str, run: int, attempt: int) -> str:
         "attempt": attempt,
     }
     first, _, rest = text.partition("\n")
-    if known:
-        rest = rest.partition("\n")[2]
-    return f"{first}\n{_BEGIN}{json.dumps(value)}{_END}\n{rest}"
+    return f"{first}\n{_BEGIN}{json.dumps(value)}{_END}\n{rest.partition(chr(10))[2]}"
 
 
 def is_newer(there: str, text: str) -> bool:

@@ -15,8 +15,9 @@ import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "comment"), str(HERE.parent / "approved")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "comment"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "approved"))
 
 from api import ApiError, GitHub, Json, event, fail, output
 from approved import may_approve

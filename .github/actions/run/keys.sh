@@ -1,6 +1,8 @@
 # Export the variables of KEYS, lines NAME=value; to be sourced.
 #
 # Values are masked in the log one by one, since GitHub masks a secret as a whole only.
+set -euo pipefail
+
 number=0
 while IFS= read -r line || [ -n "$line" ]; do
     number=$((number + 1))
