@@ -68,9 +68,11 @@ class ExitCode(IntEnum):
     GATE_FAILED = 4
     """A model was trained and measured, and did not pass its gate. Production is unchanged."""
     REFUSED = 5
-    """A budget or a policy of the repository forbids a fine-tune. Nothing was spent on it."""
+    """A budget or a policy of the repository forbids a fine-tune, or nobody approved its cost.
+    Nothing was spent on it."""
     PLAN_STALE = 6
-    """The plan is not the approved one any more: specs, data, settings or the lockfile changed."""
+    """The plan is not the approved one any more: specs, data, settings or the lockfile changed. With
+    `apply --approved`, what changed waits, and the others were carried out."""
     LOCK_HELD = 7
     """Another run is recording in this repository, and did not end within `--lock-timeout`."""
     SUBMISSION_UNKNOWN = 8

@@ -503,6 +503,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "serve.shutdown_dates": ("{}", "serve: {shutdown_dates: {tiny: 2027-01-14}}"),
     "budget": ("{}", "budget: {max_usd: 1}"),
     "budget.max_usd": ("{}", "budget: {max_usd: 1}"),
+    "budget.approve_above_usd": ("{}", "budget: {approve_above_usd: 1}"),
     "lockfile": ("{}", "lockfile: {branch: records}"),
     "lockfile.branch": ("{}", "lockfile: {branch: records}"),
     "policies": ("{}", "policies: {require_license: true}"),
