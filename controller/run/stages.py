@@ -10,6 +10,7 @@ from types import MappingProxyType
 from controller.errors import InvalidInput, PolicyBroken
 from controller.lockfile.model import Lockfile
 from controller.plan.actions import Blocked, BlockReason
+from controller.plan.approvals.held import cost_notes
 from controller.plan.desired import Desired
 from controller.plan.observed import Observed
 from controller.plan.plan import Plan, make_plan
@@ -106,7 +107,8 @@ def plan_pass(
         resolved.unresolved,
         decided_by(loaded.settings),
     )
-    plan = replace(plan, replace=frozenset(loaded.inputs.replace))
+    costly = cost_notes(plan.actions, loaded.settings.budget.approve_above_usd)
+    plan = replace(plan, replace=frozenset(loaded.inputs.replace), notes=(*plan.notes, *costly))
     return PreparedRun(loaded=loaded, resolved=resolved, plan=plan)
 
 

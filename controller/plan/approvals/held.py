@@ -11,6 +11,8 @@ from controller.plan.approvals.saved import SavedAction, SavedPlan, action_ids
 from controller.plan.plan import Plan
 from controller.render.text import dollars
 
+_NAMED = 5
+"""Names that a line lists before it counts the rest."""
 _APPROVE = "Look at `ftctl plan`, and approve what it shows."
 
 
@@ -88,6 +90,21 @@ def held_by_cost(
             for one in jobs[target]
         ]
     return held
+
+
+def cost_notes(actions: Sequence[Action], above_usd: float | None) -> list[str]:
+    """Return a line if a plan's jobs may cost more than what needs no approval of its own.
+
+    Args:
+        actions: The plan's.
+        above_usd: Cost that needs no approval of its own; None for any.
+    """
+    held = held_by_cost(actions, above_usd, None)
+    if not held:
+        return []
+    names = ", ".join(one.action.name for one in held[:_NAMED])
+    more = f" and {len(held) - _NAMED} more" if len(held) > _NAMED else ""
+    return [f"{names}{more}: {held[0].reason}. {held[0].remedy}"]
 
 
 def _difference(

@@ -16,7 +16,7 @@ def approve(shell, name="p.json"):
 
 def lines_of(text, name):
     """Return what a run printed about one fine-tune, after its plan."""
-    return [line for line in text.splitlines() if f" {name}: " in line]
+    return [line for line in text.splitlines() if line.startswith(f"! {name}: ")]
 
 
 def test_what_was_approved_is_carried_out_without_a_question(shell):
@@ -186,6 +186,7 @@ def test_a_cost_above_the_limit_needs_an_approval_of_its_own(shell, way):
     (shell.root / "ftctl.yaml").write_text(SETTINGS)
     for number, name in enumerate(("a", "b", "c")):
         shell.declare(name, f"seed: {number}\n")
+    assert "Note: b, c: up to $2.00 with $2.00 for other jobs exceed budget" in shell("plan")[1]
     options = approve(shell) if way == ["--approved"] else way
     code, text = shell("apply", *options)
     assert code == 5, text
