@@ -148,7 +148,9 @@ def _story(second):
     second.update()
     second.write("hours", rows(32, "또 "), epochs=1)
     second.push("again", "Train on other data")
-    second.pushed(second.merge(second.open_pull("again"), "again"))
+    pull = second.open_pull("again")
+    second.plan(pull, "again")
+    second.pushed(second.merge(pull, "again"))
     second.follow()
     laps("a second build")
     assert second.lockfile()["hours"]["production"] != first["production"]
@@ -190,7 +192,8 @@ class _Laps:
 
 def test_a_protected_trunk_below_the_top_with_records_on_a_branch(tmp_path, make):
     with serving(_folder(tmp_path)) as server:
-        second = make(server.url, branch="trunk", below="ml/team a")
+        options = ("--set", "approve=everything")  # the first commits come without a pull request
+        second = make(server.url, branch="trunk", below="ml/team a", options=options)
         settings = second.root / "ftctl.yaml"
         settings.write_text(settings.read_text() + "lockfile:\n  branch: ftctl-records\n")
         begun = second.push("trunk", "Begin")
@@ -225,7 +228,9 @@ def test_a_protected_trunk_below_the_top_with_records_on_a_branch(tmp_path, make
 
 def test_two_merges_at_once_a_queue_and_a_protected_branch(tmp_path, make, wheel):
     with serving(_folder(tmp_path)) as server:
-        second = make(server.url, options=("--set", f"package=tools/{wheel.name}"))
+        # One of the models comes without a pull request, and no pull request is planned.
+        options = ("--set", f"package=tools/{wheel.name}", "--set", "approve=everything")
+        second = make(server.url, options=options)
         (second.work / "tools").mkdir()
         shutil.copy(wheel, second.work / "tools")
         second.push("main", "Begin")
@@ -257,6 +262,35 @@ def test_two_merges_at_once_a_queue_and_a_protected_branch(tmp_path, make, wheel
         }
         jobs = server.client.fine_tuning.jobs.list().data
         assert len(jobs) == 3  # what the refused run submitted was found
+
+
+def test_a_plan_with_keys_is_made_on_request_and_applied(tmp_path, make):
+    with serving(_folder(tmp_path)) as server:
+        second = make(server.url)
+        second.push("main", "Begin")
+        second.write("menu", rows(20, "메뉴 "))
+        second.push("menu", "Add the menu")
+        pull = second.open_pull("menu")
+        second.repository["people"] |= {"reader": "read", "owner": "admin"}
+        keys = {"FTCTL_ENV": f"OWN_KEY={KEY}"}
+        second.secrets["environment:fine-tunes-plan"] = keys
+
+        second.ask(pull, "/ftctl plan", by="reader")
+        assert second.comments(pull) == []
+        asked = second.ask(pull, "/ftctl plan", by="owner")
+        assert set(asked.results.values()) == {"success"}, second.said(asked)
+        (comment,) = second.comments(pull)
+        assert "2 to train" in comment
+        assert "Not asked" not in comment  # the server was asked, with the key
+        assert KEY not in comment + second.said(asked).replace(f"::add-mask::{KEY}", "")
+
+        applied = second.pushed(second.merge(pull, "menu"))
+        assert set(applied.results.values()) == {"success"}, second.said(applied)
+        second.follow()
+        assert {name for name, one in second.lockfile().items() if "production" in one} == {
+            "hours",
+            "menu",
+        }
 
 
 def test_gitlab_runs_the_same_scripts(tmp_path, image):

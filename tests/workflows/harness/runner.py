@@ -138,6 +138,7 @@ class Run:
             "failure": lambda: "failure" in bad,
             "cancelled": lambda: "cancelled" in bad,
             "format": lambda text, *given: text.format(*given),
+            "startsWith": lambda text, start: text.casefold().startswith(start.casefold()),
         }
 
     @staticmethod

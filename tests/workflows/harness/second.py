@@ -15,6 +15,7 @@ from tests.workflows.repositories import ENVIRONMENT, ROOT, git
 OWN = "acme/ftctl"
 NAME = "acme/models"
 WORKFLOW = ".github/workflows/fine-tunes.yml"
+KEYED = ".github/workflows/fine-tunes-plan.yml"
 COMMENT = ".github/workflows/fine-tunes-comment.yml"
 KEY = "a-token-for-tests"
 BASE = "small-ko"
@@ -242,6 +243,17 @@ class Second:
         record = self.repository["runs"][run.number]
         tip = git(self.repository["path"], "rev-parse", self.branch).strip()
         return self.run("workflow_run", {"workflow_run": record}, tip, file=COMMENT)
+
+    def ask(self, pull, text, *, by):
+        """Comment on a pull request; run what that starts."""
+        pull |= {"mergeable": True, "merge_commit_sha": self.merged(pull["head"]["ref"])}
+        event = {
+            "action": "created",
+            "issue": {"number": pull["number"], "pull_request": {}},
+            "comment": {"body": text, "user": {"login": by}},
+        }
+        tip = git(self.repository["path"], "rev-parse", self.branch).strip()
+        return self.run("issue_comment", event, tip, file=KEYED)
 
     def pushed(self, commit, **options):
         """Run what a push to the default branch starts."""
