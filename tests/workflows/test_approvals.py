@@ -354,6 +354,11 @@ def test_what_is_no_bound_is_left_alone(steps, second):
     assert ours(steps) == text
 
 
+def test_a_spec_cannot_keep_its_plan_from_being_shown(steps):
+    steps.pull()
+    assert finished(steps, body(text="`<!-- ftctl:nothing -->`"))[2] == "Commented.\n"
+
+
 def test_a_comment_that_is_too_long_for_github_is_a_sentence(steps):
     steps.pull()
     finished(steps, body(text="🙂" * 33_000))

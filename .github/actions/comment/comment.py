@@ -101,7 +101,8 @@ def write(github: GitHub, number: int, text: str) -> str:
         for one in comments
         if (one["user"] or {}).get("login") == OURS and (one["body"] or "").startswith(MARK)
     ]
-    if not mine and NOTHING in text:
+    # In its second line only: what a spec quotes is further below.
+    if not mine and text.startswith(f"{MARK} -->\n{NOTHING}"):
         return "Nothing concerns fine-tunes."
     if not mine:
         github.send("POST", f"/issues/{number}/comments", {"body": text})
