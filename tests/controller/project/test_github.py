@@ -133,7 +133,7 @@ def test_what_a_person_wrote_is_left_alone_unless_asked(top, init):
         (("--uses", "ftctl"), "is not OWNER/REPOSITORY@COMMIT"),
         (("--uses", f"acme/ftctl@{SHA}\n    secrets: inherit"), "is not OWNER/REPOSITORY@COMMIT"),
         ((*USES, "--branch", 'main"]\n  x: ["'), "is not the name of a branch"),
-        ((*USES, "--set", "runners=gpu"), "Use one of the inputs: environment, folder, lfs"),
+        ((*USES, "--set", "runners=gpu"), "Use one of the inputs: approve, environment, folder"),
         ((*USES, "--set", "runner"), "is not INPUT=VALUE"),
     ],
 )
