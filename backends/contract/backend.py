@@ -28,6 +28,7 @@ from typing import Protocol
 from backends.contract.capabilities import Capabilities
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
 from backends.contract.deployments import Deployment, DeploySettings, Hosting
+from backends.contract.errors import FieldProblem
 from backends.contract.exports import ExportRequest, ExportStep
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.inventory import HostedFile, HostedModel
@@ -93,6 +94,19 @@ class Backend(Protocol):
 
         Raises:
             HyperparametersInvalid: With every problem found.
+        """
+
+    def hardware_problems(
+        self, method: str, hyperparameters: Mapping[str, Json], gpus: int
+    ) -> Sequence[FieldProblem]:
+        """Return why a training cannot use this number of GPUs, whichever the machine has.
+
+        A backend may lack this method.
+
+        Args:
+            method: The training method of the spec.
+            hyperparameters: The result of `parse_hyperparameters`.
+            gpus: The spec's `hardware.gpus`.
         """
 
     def common_names(self) -> Mapping[str, str]:

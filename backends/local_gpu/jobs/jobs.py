@@ -12,6 +12,7 @@ from backends.local_gpu.jobs.run_dir import (
     RunDir,
     model_id,
     read_request,
+    set_gpus,
     write_end,
 )
 from backends.local_gpu.jobs.worker_record import Worker
@@ -54,11 +55,22 @@ def read_job(run: RunDir, launcher: Launcher) -> Job:
     return replace(job, error="its process is gone; it continues when submitted")
 
 
-def start(run: RunDir, launcher: Launcher) -> None:
-    """Start or continue a run without a living worker; leave any other run as it is."""
+def can_start(run: RunDir, launcher: Launcher) -> bool:
+    """Return True if a run has neither ended nor a living worker."""
     if run.result.exists() or run.cancel.exists():
-        return
-    if launcher.state(run) is not WorkerState.GONE:
+        return False
+    return launcher.state(run) is WorkerState.GONE
+
+
+def start(run: RunDir, launcher: Launcher, gpus: int = 1) -> None:
+    """Start or continue a run without a living worker; leave any other run as it is.
+
+    Args:
+        run: The run.
+        launcher: Starts its worker.
+        gpus: Number of devices to train on, whatever an earlier start had.
+    """
+    if not can_start(run, launcher):
         return
     lock = try_lock(run.lock)
     if lock is None:
@@ -71,6 +83,7 @@ def start(run: RunDir, launcher: Launcher) -> None:
         if starts > MAX_STARTS:
             _give_up(run, launcher)
             return
+        set_gpus(run, gpus)
         launcher.submit(run, lock, starts)
     finally:
         # A worker on this machine has the lock open too, and keeps it.
