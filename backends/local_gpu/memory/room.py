@@ -57,9 +57,7 @@ def room_of(device: str) -> Room | None:
         size = _machine()
         return None if size is None else Room(device=device, size=size, half=False)
     if is_cpu(device):
-        sizes, place = os.environ.get(CPU_DEVICES, "").split(","), int(device.partition(":")[2])
-        known = place < len(sizes) and sizes[place].strip().isdigit()
-        return Room(device=device, size=int(sizes[place]) * 2**20, half=False) if known else None
+        return _stand_in(device)
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
@@ -79,6 +77,15 @@ def room_of(device: str) -> Room | None:
             half=float(capability) >= _HALF_FROM,
         )
     except (subprocess.SubprocessError, OSError, ValueError, IndexError):
+        return None
+
+
+def _stand_in(device: str) -> Room | None:
+    """Return the memory of a device that the CPU stands for."""
+    sizes, place = os.environ.get(CPU_DEVICES, "").split(","), int(device.partition(":")[2])
+    try:
+        return Room(device=device, size=int(float(sizes[place]) * 2**20), half=False)
+    except (IndexError, ValueError):
         return None
 
 

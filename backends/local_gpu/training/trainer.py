@@ -154,7 +154,7 @@ class LabelledTrainer(SavingTrainer):
     ) -> torch.Tensor:
         """Return a batch's part of the mean loss of the whole optimiser step."""
         del model, return_outputs
-        total, observed = self.parallel.run(partial(self._outcome, inputs))
+        total, observed = self.parallel.learn(partial(self._outcome, inputs))
         if not self._counts:
             total, observed = total * 0, None if observed is None else observed * 0
         self._observed_in_step = _sum(self._observed_in_step, observed)

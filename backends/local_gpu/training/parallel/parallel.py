@@ -55,16 +55,27 @@ class Parallel:
         return self.root is not None
 
     def run(self, work: Callable[[], T]) -> T:
-        """Return what a function returns that computes with the model.
+        """Return what a function returns that computes with the model; without gradients.
+
+        Every process must call it.
+        """
+        if self.root is None:
+            return work()
+        with torch.no_grad():
+            found: T = self.root(work)
+        if isinstance(self.root, FSDPModule):
+            # Backpropagation would do it.
+            self.root.reshard()
+        return found
+
+    def learn(self, work: Callable[[], T]) -> T:
+        """Return what a function returns that computes with the model, for backpropagation.
 
         Every process must call it. Gradients flow through tensors and tuples of tensors only.
         """
         if self.root is None:
             return work()
         found: T = self.root(work)
-        if not torch.is_grad_enabled() and isinstance(self.root, FSDPModule):
-            # Backpropagation would have done it.
-            self.root.reshard()
         return found
 
     def equalise(self, model: torch.nn.Module) -> None:
