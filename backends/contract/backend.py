@@ -99,15 +99,7 @@ class Backend(Protocol):
     def hardware_problems(
         self, method: str, hyperparameters: Mapping[str, Json], gpus: int
     ) -> Sequence[FieldProblem]:
-        """Return why a training cannot use this number of GPUs, whichever the machine has.
-
-        A backend may lack this method.
-
-        Args:
-            method: The training method of the spec.
-            hyperparameters: The result of `parse_hyperparameters`.
-            gpus: The spec's `hardware.gpus`.
-        """
+        """Return why a training cannot use so many GPUs. A backend may lack this method."""
 
     def common_names(self) -> Mapping[str, str]:
         """Return the common name of each hyperparameter that other backends have as well.
@@ -194,10 +186,7 @@ class Backend(Protocol):
         """
 
     def memory(self, request: TrainRequest) -> Memory | None:
-        """Return the memory that a job needs, None where that is not known.
-
-        Called for jobs that may be submitted. A backend may lack this method.
-        """
+        """Return the memory of a job that may be submitted, if known; a backend may lack this."""
 
     def find_jobs(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
@@ -323,10 +312,7 @@ class Backend(Protocol):
         """
 
     def shipped_shutdowns(self, models: Mapping[str, str]) -> dict[str, ShutdownNotice]:
-        """Return the same from what the backend knows without network, key or extra.
-
-        A backend may lack this method.
-        """
+        """Return the same without network, key or extra. A backend may lack this method."""
 
     def inventory(self) -> Iterator[HostedModel]:
         """Yield every job and trained model that the service shows, newest first, page by page.

@@ -17,12 +17,7 @@ from typing import Final
 from backends.contract.backend import Endpoint
 from backends.contract.capabilities import Capabilities
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
-from backends.contract.errors import (
-    BackendError,
-    BaseModelUnknown,
-    FieldProblem,
-    HyperparametersInvalid,
-)
+from backends.contract.errors import BaseModelUnknown, FieldProblem, HyperparametersInvalid
 from backends.contract.exports import FORMATS, ExportRequest, ExportStep
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import (
@@ -264,16 +259,15 @@ class LocalGpuBackend:
         require_packages()
         require_quantization(request.hyperparameters)
         base = request.base_model
-        if self._run(run_of(self._state, request).job_id) is None and not is_trained(base):
+        run = run_of(self._state, request)
+        jobs.require_devices(run, self._launcher, request.gpus)
+        if self._run(run.job_id) is None and not is_trained(base):
             base_models.require_obtainable(base)
         adapter, _ = continued_adapter(self._state, base, request.hyperparameters)
         started = start_merge(self._state, base)
         if adapter is not None:
             started = replace(started, adapter=str(adapter))
         run = create_run(self._state, replace(request, base_model=started))
-        lacking = too_few(request.gpus, visible_devices(os.environ))
-        if lacking is not None and jobs.can_start(run, self._launcher):
-            raise BackendError(*lacking)
         jobs.start(run, self._launcher, request.gpus)
         return self._read(run)
 

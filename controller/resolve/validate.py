@@ -153,7 +153,7 @@ def _check_unmet(loaded: LoadedSpec, can: Capabilities) -> Iterator[Problem]:
         message = f"the {spec.backend} backend does not count GPU hours"
         remedy = "Remove the field, or limit the cost with `max_usd`."
         yield loaded.problem(("budget", "max_gpu_hours"), message, remedy)
-    if spec.hardware.gpus != 1 and not can.several_gpus:
+    if spec.trains and spec.hardware.gpus != 1 and not can.several_gpus:
         message = f"the {spec.backend} backend decides itself on what it trains"
         yield loaded.problem(("hardware", "gpus"), message, "Remove the field.")
 

@@ -47,8 +47,9 @@ class Budget(Strict):
     max_usd: float | None = Field(default=None, ge=0)
     """US dollars, by the high end of the estimate."""
     max_gpu_hours: float | None = Field(default=None, ge=0)
-    """Limit in hours of one GPU (or of the CPU, if it trains). The job stops at this limit. If
-    trainings of the same kind have ended before, the estimate's high end must not exceed it."""
+    """Limit in hours of one GPU (or of the CPU, if it trains); four GPUs spend four in an hour. The
+    job stops at this limit. If trainings of the same kind have ended before, the estimate's high
+    end must not exceed it."""
 
 
 class Hardware(Strict):

@@ -35,7 +35,7 @@ _MODULES: Final = {
     "export": "backends.local_gpu.export.export_worker",
 }
 _RANKS: Final = "backends.local_gpu.jobs.ranks"
-"""What a trainer becomes that has several devices."""
+"""Module that a trainer becomes that has several devices."""
 
 
 def main(arguments: list[str]) -> int:

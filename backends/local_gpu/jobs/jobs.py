@@ -5,7 +5,9 @@ import time
 from dataclasses import replace
 from typing import Final
 
+from backends.contract.errors import BackendError
 from backends.contract.jobs import Job, JobResult, JobState, Progress
+from backends.local_gpu.jobs.devices import too_few, visible_devices
 from backends.local_gpu.jobs.launcher import Launcher, WorkerState
 from backends.local_gpu.jobs.run_dir import (
     CANCEL_PATIENCE_S,
@@ -55,11 +57,15 @@ def read_job(run: RunDir, launcher: Launcher) -> Job:
     return replace(job, error="its process is gone; it continues when submitted")
 
 
-def can_start(run: RunDir, launcher: Launcher) -> bool:
-    """Return True if a run has neither ended nor a living worker."""
-    if run.result.exists() or run.cancel.exists():
-        return False
-    return launcher.state(run) is WorkerState.GONE
+def require_devices(run: RunDir, launcher: Launcher, gpus: int) -> None:
+    """Require enough devices on this machine for a run that would start now.
+
+    Raises:
+        BackendError: There are too few.
+    """
+    lacking = too_few(gpus, visible_devices(os.environ))
+    if lacking is not None and _can_start(run, launcher):
+        raise BackendError(*lacking)
 
 
 def start(run: RunDir, launcher: Launcher, gpus: int = 1) -> None:
@@ -70,7 +76,7 @@ def start(run: RunDir, launcher: Launcher, gpus: int = 1) -> None:
         launcher: Starts its worker.
         gpus: Number of devices to train on, whatever an earlier start had.
     """
-    if not can_start(run, launcher):
+    if not _can_start(run, launcher):
         return
     lock = try_lock(run.lock)
     if lock is None:
@@ -114,6 +120,13 @@ def pause(run: RunDir, launcher: Launcher) -> None:
     """Ask a run to save a checkpoint and stop; submitting it again continues it from there."""
     if not run.result.exists():
         launcher.stop(run, at_once=False)
+
+
+def _can_start(run: RunDir, launcher: Launcher) -> bool:
+    """Return True if a run has neither ended nor a living worker."""
+    if run.result.exists() or run.cancel.exists():
+        return False
+    return launcher.state(run) is WorkerState.GONE
 
 
 def _ended(job: Job, run: RunDir, trained: str) -> Job:

@@ -20,14 +20,9 @@ from typing import Final, NoReturn
 
 from backends.local_gpu.jobs.child_process import become, python_module
 from backends.local_gpu.jobs.devices import DEVICE, is_cpu
+from backends.local_gpu.jobs.rank_protocol import AGAIN, RENDEZVOUS, STOPPED
 from backends.local_gpu.jobs.run_dir import RunDir
 
-STOPPED: Final = 143
-"""Exit status after SIGTERM, as in shells."""
-AGAIN: Final = 75
-"""Exit status of a process that has too little memory: all start again, with smaller batches."""
-RENDEZVOUS: Final = "FTCTL_RENDEZVOUS"
-"""Environment variable: file by which the processes find each other."""
 _MODULE: Final = "backends.local_gpu.training.train"
 _LOOK_S: Final = 0.1
 _GRACE_S: Final = 30.0

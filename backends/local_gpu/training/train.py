@@ -8,7 +8,6 @@ writes. On SIGTERM, it saves a checkpoint and ends; a later start continues from
 
 import json
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -29,7 +28,7 @@ from backends.contract.errors import BackendError
 from backends.contract.jobs import TrainRequest
 from backends.contract.methods import METHODS
 from backends.contract.speed import speed_words
-from backends.local_gpu.jobs.ranks import AGAIN, STOPPED
+from backends.local_gpu.jobs.rank_protocol import AGAIN, LOST, STOPPED
 from backends.local_gpu.jobs.run_dir import RunDir, read_request, write_end
 from backends.local_gpu.jobs.speeds import remember
 from backends.local_gpu.jobs.worker_record import HEARTBEAT_S, read_worker, write_worker
@@ -49,6 +48,7 @@ from backends.local_gpu.training.arguments import training_arguments
 from backends.local_gpu.training.checkpoints import TrainingState, newest_checkpoint
 from backends.local_gpu.training.disk_space import require_room, write_speed
 from backends.local_gpu.training.ending.amounts import passes
+from backends.local_gpu.training.ending.errors import explain, used_up
 from backends.local_gpu.training.ending.stopping import early_stopping_of
 from backends.local_gpu.training.finished_model import (
     facts_of,
@@ -66,12 +66,7 @@ from backends.local_gpu.training.parallel.world import World, is_lost, join
 from backends.local_gpu.training.reporter import Reporter
 from backends.local_gpu.training.speed.work import work_of
 from backends.local_gpu.training.start.examples import EncodedExamples, encode_examples
-from backends.local_gpu.training.start.fitting import (
-    fit_onto,
-    is_out_of_memory,
-    make_fit,
-    open_model,
-)
+from backends.local_gpu.training.start.fitting import fit_onto, make_fit, open_model
 from backends.local_gpu.training.start.objective import (
     batches_of,
     choose_attention,
@@ -80,8 +75,6 @@ from backends.local_gpu.training.start.objective import (
 )
 from backends.local_gpu.training.trainer import LabelledTrainer, StartAgain
 
-_LOST: Final = 76
-"""Exit status of a process that lost another one of the same job."""
 _VERDICT_S: Final = 2.0
 """Seconds after an error in which a process is ended if another one's end has caused the error."""
 
@@ -186,7 +179,7 @@ def train(run: RunDir, stop: Stop, world: World | None = None) -> bool:
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     stop.reporter = None
     if reporter.used_up and not reporter.stopping:
-        raise _used_up(request, trainer, reporter.spent_s, run)
+        raise used_up(request, trainer, reporter.spent_s, run)
     if trainer.state.global_step < trainer.state.max_steps and not reporter.stopped_early:
         stopped = "stopped; continues from its checkpoint when submitted"
         trainer.notify("stopped" if reporter.cancelled else stopped)
@@ -291,9 +284,9 @@ def _fail(run: RunDir, error: Exception, *, is_alone: bool) -> int:
     """Record an error; of several processes, one whose error is not the end of another does."""
     if not is_alone:
         if is_lost(error):
-            return _LOST
+            return LOST
         time.sleep(_VERDICT_S)
-    write_end(run, "failed", *_explain(error))
+    write_end(run, "failed", *explain(error))
     return 1
 
 
@@ -355,35 +348,9 @@ def _limit_s(request: TrainRequest) -> float | None:
     return None if request.max_gpu_hours is None else request.max_gpu_hours * 3600
 
 
-def _used_up(
-    request: TrainRequest, trainer: LabelledTrainer, spent_s: float, run: RunDir
-) -> BackendError:
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
-    state = trainer.state
-    needed = spent_s / 3600 * state.max_steps / state.global_step
-    return BackendError(
-        f"stopped at step {state.global_step} of {state.max_steps}: "
-        f"budget.max_gpu_hours of {request.max_gpu_hours:g} is used up",
-        f"Raise it to about {needed:.2g}, or train less, then `ftctl retry NAME`.",
-    )
-
-
 def note(run: RunDir, message: str) -> None:
     """Add a line for people to a run's events."""
     append_line(run.progress, json.dumps({"time_s": time.time(), "message": message}).encode())
-
-
-def _explain(error: Exception) -> tuple[str, str]:
-    text = f"{type(error).__name__}: {error}"
-    if is_out_of_memory(error):
-        return (
-            f"out of memory ({text.splitlines()[0]})",
-            (
-                "halve `per_device_train_batch_size` or `max_tokens_per_batch`, and double "
-                "`gradient_accumulation_steps`: as many examples for each step in half the memory"
-            ),
-        )
-    return text, "the whole traceback is in the job's log: `ftctl logs NAME`"
 
 
 def _beat(run: RunDir, rank: str | None) -> None:
@@ -396,7 +363,7 @@ def _beat(run: RunDir, rank: str | None) -> None:
     parent = os.getppid()
     while True:
         if rank is not None and os.getppid() != parent:
-            os._exit(_LOST)
+            os._exit(LOST)
         if rank in {None, "0"}:
             run.heartbeat.touch()
             if run.cancel.exists():

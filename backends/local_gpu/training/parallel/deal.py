@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
+import torch
+
 from backends.local_gpu.hardware import Share
 from backends.local_gpu.training.batching import Batch, Batches
 from backends.local_gpu.training.parallel.world import World
@@ -17,7 +19,7 @@ _FLIP: Final = -1
 """The place of an example that counts nothing is written as this, minus the place."""
 
 
-class Idle(dict):  # type: ignore[type-arg]
+class Idle(dict[str, torch.Tensor]):
     """A batch that is computed and counts nothing."""
 
 

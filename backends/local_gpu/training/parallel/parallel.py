@@ -8,7 +8,7 @@ labelled tokens goes around.
 Shards (torch's FSDP2) are gathered layer by layer while a batch is computed.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -28,7 +28,7 @@ _BUCKET: Final = 2**24
 """Numbers that are added up together."""
 
 
-class Root(torch.nn.Module):  # type: ignore[misc]
+class Root(torch.nn.Module):  # type: ignore[misc]  # torch is not typed here
     """Computes anything with the weights outside the layers gathered."""
 
     def __init__(self, model: torch.nn.Module) -> None:
@@ -115,7 +115,8 @@ def shard(model: PreTrainedModel, world: World, where: torch.device) -> Root:
         where: The device of this process.
     """
     mesh = init_device_mesh(where.type, (world.size,))
-    layers = set(model._no_split_modules or ())  # noqa: SLF001 - what transformers shards by
+    # What transformers shards by.
+    layers = set(getattr(model, "_no_split_modules", None) or ())
     for module in [one for one in model.modules() if type(one).__name__ in layers]:
         fully_shard(module, mesh=mesh)
     root = Root(model)
@@ -124,7 +125,7 @@ def shard(model: PreTrainedModel, world: World, where: torch.device) -> Root:
         if isinstance(module, FSDPModule):
             # The loss of each process is a part of the whole one: gradients add up.
             module.set_gradient_divide_factor(1.0)
-            module.set_force_sum_reduction_for_comms(True)
+            module.set_force_sum_reduction_for_comms(enable=True)
     return root
 
 
@@ -133,7 +134,7 @@ def whole(values: torch.Tensor) -> torch.Tensor:
     return values.full_tensor() if isinstance(values, DTensor) else values
 
 
-def gathered(weights: Iterator[tuple[str, torch.Tensor]], world: World) -> dict[str, torch.Tensor]:
+def gathered(weights: Iterable[tuple[str, torch.Tensor]], world: World) -> dict[str, torch.Tensor]:
     """Return tensors with all their shards in the first process's own memory; nothing elsewhere."""
     found = {}
     for name, one in weights:

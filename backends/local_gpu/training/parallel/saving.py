@@ -23,7 +23,7 @@ from backends.local_gpu.training.checkpoints import STATE, TrainingState, checkp
 from backends.local_gpu.training.disk_space import free, is_about_room, without_checkpoint
 from backends.local_gpu.training.ending.stopping import EarlyStopping
 from backends.local_gpu.training.pace import Pace
-from backends.local_gpu.training.parallel.parallel import Parallel, gathered, part_like, put, whole
+from backends.local_gpu.training.parallel.parallel import Parallel, gathered, part_like, put
 
 _SMALL: Final = 256 * 2**20
 """Largest size in bytes at which the checkpoint before the newest is kept too."""
@@ -110,15 +110,15 @@ class SavingTrainer(Trainer):  # type: ignore[misc]
 
     def _gather(self) -> None:
         """Collect weights and the optimiser's state in the first process."""
-        is_first = self.parallel.world.is_first
-        self._gathered = gathered(self.model.named_parameters(), self.parallel.world)
+        world = self.parallel.world
+        self._gathered = gathered(self.model.named_parameters(), world)
         state = self.optimizer.state_dict()
-        for values in state["state"].values():
-            for key, one in values.items():
-                if isinstance(one, torch.Tensor):
-                    full = whole(one)
-                    values[key] = full.to("cpu", copy=True) if is_first else None
-        self._optimizer_state = state if is_first else {}
+        # The optimiser's own values must stay as they are.
+        collected: dict[int, dict[str, Any]] = {}
+        for place, values in state["state"].items():
+            tensors = {key: one for key, one in values.items() if isinstance(one, torch.Tensor)}
+            collected[place] = {**values, **gathered(tensors.items(), world)}
+        self._optimizer_state = {**state, "state": collected} if world.is_first else {}
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         if not self.parallel.is_sharded:
@@ -144,7 +144,8 @@ class SavingTrainer(Trainer):  # type: ignore[misc]
         present = self.model.state_dict()
         for file in sorted(folder.glob("model*.safetensors")):
             with safe_open(file, framework="pt") as stored:
-                for name in stored.keys():  # noqa: SIM118 - no mapping
+                names = stored.keys()
+                for name in names:
                     if name in present:
                         put(present[name], stored.get_tensor(name))
                         missing.pop(name, None)

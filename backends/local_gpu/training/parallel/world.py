@@ -13,7 +13,7 @@ from typing import Final
 import torch
 from torch import distributed
 
-from backends.local_gpu.jobs.ranks import RENDEZVOUS
+from backends.local_gpu.jobs.rank_protocol import RENDEZVOUS
 
 _PATIENCE: Final = timedelta(days=30)
 """Time that processes wait for each other. The process that started them ends them when one dies."""
