@@ -188,6 +188,7 @@ def write_success(run: RunDir, facts: Mapping[str, Json]) -> None:
     # The model is there; the result comes last.
     shutil.rmtree(run.checkpoints, ignore_errors=True)
     shutil.rmtree(run.tokens, ignore_errors=True)
+    run.rendezvous.unlink(missing_ok=True)
     ended: dict[str, Json] = {
         "state": "succeeded",
         "facts": dict(facts),

@@ -96,7 +96,6 @@ def join(where: torch.device) -> World:
         rank=int(rank),
         world_size=int(size),
         timeout=_PATIENCE,
-        **({} if where.type == "cpu" else {"device_id": torch.device("cuda", 0)}),
     )
     return World(rank=int(rank), size=int(size))
 
