@@ -25,7 +25,7 @@ from backends.local_gpu.jobs.devices import (
     visible_devices,
 )
 from backends.local_gpu.jobs.process_identity import describe
-from backends.local_gpu.jobs.run_dir import RunDir, read_request, write_end
+from backends.local_gpu.jobs.run_dir import RunDir, gpus_of, write_end
 from backends.local_gpu.jobs.worker_record import read_worker, write_worker
 from backends.lock_files import hand_on, try_lock
 
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
 
 def _train(run: RunDir) -> None:
     _stop_if_cancelled(run)
-    devices, gpus = visible_devices(os.environ), read_request(run).gpus
+    devices, gpus = visible_devices(os.environ), gpus_of(run)
     lacking = too_few(gpus, devices)
     if lacking is not None:
         write_end(run, "failed", *lacking)

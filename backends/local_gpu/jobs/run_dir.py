@@ -215,13 +215,18 @@ def read_request(run: RunDir) -> TrainRequest:
     return TrainRequest(**fields)
 
 
+def gpus_of(run: RunDir) -> int:
+    """Return the number of devices of a run; 1 where its request does not tell."""
+    return int((read_json(run.request) or {}).get("gpus", 1))
+
+
 def set_gpus(run: RunDir, gpus: int) -> None:
     """Change the number of devices of a run, which is no part of what it trains.
 
     Only for the holder of the run's lock.
     """
     raw = read_json(run.request) or {}
-    if raw.get("gpus", 1) != gpus:
+    if raw and gpus_of(run) != gpus:
         write_atomic(run.request, json_bytes({**raw, "gpus": gpus}))
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 from backends.contract.errors import BackendError
 from backends.contract.inspector import ExampleInspector
 from backends.contract.jobs import Memory, TrainRequest
+from backends.local_gpu.hardware import share_of
 from backends.local_gpu.jobs.devices import is_cpu
 from backends.local_gpu.memory.fit import Fit, Training, fit, longest_example, what_would_fit
 from backends.local_gpu.memory.room import Room
@@ -73,7 +74,8 @@ def remark_of(found: Fit, training: Training) -> str:
     if training.gpus > 1:
         shared = "which share its weights" if found.sharded else "with all weights"
         parts[0] += f" on each of {training.gpus} devices, {shared}"
-    if found.accumulation != training.settings["gradient_accumulation_steps"] // training.gpus:
+    share = share_of(training.method, training.settings, training.gpus)
+    if share is not None and found.accumulation != share.accumulation:
         parts.append(f"accumulated {found.accumulation} times")
     if found.checkpointing:
         parts.append("gradient checkpointing")
