@@ -22,10 +22,10 @@ import warnings
 from typing import NoReturn
 
 from backends.local_gpu.inference import engine_worker
-from backends.local_gpu.jobs import device_queue
+from backends.local_gpu.jobs import device_queue, ranks
 from backends.local_gpu.training import train
 
-MODULES = {module.__name__ for module in (engine_worker, train, device_queue)}
+MODULES = {module.__name__ for module in (engine_worker, train, device_queue, ranks)}
 """What children become; imported here, once."""
 SIZE = 1 << 20
 MOST_FILES = 64

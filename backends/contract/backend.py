@@ -28,6 +28,7 @@ from typing import Protocol
 from backends.contract.capabilities import Capabilities
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
 from backends.contract.deployments import Deployment, DeploySettings, Hosting
+from backends.contract.errors import FieldProblem
 from backends.contract.exports import ExportRequest, ExportStep
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.inventory import HostedFile, HostedModel
@@ -94,6 +95,11 @@ class Backend(Protocol):
         Raises:
             HyperparametersInvalid: With every problem found.
         """
+
+    def hardware_problems(
+        self, method: str, hyperparameters: Mapping[str, Json], gpus: int
+    ) -> Sequence[FieldProblem]:
+        """Return why a training cannot use so many GPUs. A backend may lack this method."""
 
     def common_names(self) -> Mapping[str, str]:
         """Return the common name of each hyperparameter that other backends have as well.
@@ -180,10 +186,7 @@ class Backend(Protocol):
         """
 
     def memory(self, request: TrainRequest) -> Memory | None:
-        """Return the memory that a job needs, None where that is not known.
-
-        Called for jobs that may be submitted. A backend may lack this method.
-        """
+        """Return the memory of a job that may be submitted, if known; a backend may lack this."""
 
     def find_jobs(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
@@ -309,10 +312,7 @@ class Backend(Protocol):
         """
 
     def shipped_shutdowns(self, models: Mapping[str, str]) -> dict[str, ShutdownNotice]:
-        """Return the same from what the backend knows without network, key or extra.
-
-        A backend may lack this method.
-        """
+        """Return the same without network, key or extra. A backend may lack this method."""
 
     def inventory(self) -> Iterator[HostedModel]:
         """Yield every job and trained model that the service shows, newest first, page by page.

@@ -21,6 +21,8 @@ class Capabilities:
     """The services of `tracking:` that a job's metrics may go to."""
     gpu_hours: bool = False
     """True where a job stops at `budget.max_gpu_hours`."""
+    several_gpus: bool = False
+    """True where a job uses as many GPUs as `hardware.gpus` says."""
     starts_from: frozenset[str] = frozenset()
     """Ways to start training from a trained model: `merge` and `continue` for adapters here,
     `model` at a service that takes the model's ID as a base model."""

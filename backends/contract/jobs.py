@@ -74,6 +74,8 @@ class TrainRequest:
     """Services that get the job's metrics, as the spec names them; no effect on training."""
     max_gpu_hours: float | None = None
     """Hours of device time after which the job is stopped; no other effect."""
+    gpus: int = 1
+    """GPUs that the job is to use at once; a number that trains the same model."""
     origin: Mapping[str, Json] = field(default_factory=dict)
     """Small facts for the controller; the backend stores them unchanged with the job."""
 

@@ -17,7 +17,7 @@ from typing import Final
 from backends.contract.backend import Endpoint
 from backends.contract.capabilities import Capabilities
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
-from backends.contract.errors import BaseModelUnknown, HyperparametersInvalid
+from backends.contract.errors import BaseModelUnknown, FieldProblem, HyperparametersInvalid
 from backends.contract.exports import FORMATS, ExportRequest, ExportStep
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import (
@@ -36,6 +36,7 @@ from backends.contract.methods import METHODS
 from backends.installation import install_command
 from backends.local_gpu import hyperparameters, recipes
 from backends.local_gpu.export.export_process import export_model, weights_folder
+from backends.local_gpu.hardware import hardware_problem
 from backends.local_gpu.inference import engine
 from backends.local_gpu.inference.trained_models import (
     TRAINED,
@@ -50,14 +51,14 @@ from backends.local_gpu.inference.trained_models import (
 from backends.local_gpu.jobs import jobs, speeds
 from backends.local_gpu.jobs.child_process import require_packages, require_quantization
 from backends.local_gpu.jobs.curves import curve_of
-from backends.local_gpu.jobs.devices import visible_devices
+from backends.local_gpu.jobs.devices import too_few, visible_devices
 from backends.local_gpu.jobs.job_events import event_of
 from backends.local_gpu.jobs.launchers import LAUNCHERS
 from backends.local_gpu.jobs.run_dir import NAME, RunDir, run_of, runs_by_name, runs_of
 from backends.local_gpu.jobs.run_dir import create as create_run
 from backends.local_gpu.json_files import read_lines
 from backends.local_gpu.memory.needs import memory_of
-from backends.local_gpu.memory.room import room_of
+from backends.local_gpu.memory.room import least_room
 from backends.local_gpu.memory.shape import read_shape
 from backends.local_gpu.models import base_models
 from backends.local_gpu.models.adapter_layers import problems_of, read_layers
@@ -87,6 +88,7 @@ class LocalGpuBackend:
             remote=False,
             paid=False,
             gpu_hours=True,
+            several_gpus=True,
             exports=frozenset(FORMATS),
             starts_from=frozenset({"merge", "continue"}),
         )
@@ -94,6 +96,13 @@ class LocalGpuBackend:
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
         """Check hyperparameters and write out every default."""
         return hyperparameters.parse(method, raw)
+
+    def hardware_problems(
+        self, method: str, hyperparameters: Mapping[str, Json], gpus: int
+    ) -> Sequence[FieldProblem]:
+        """Return a problem where a step cannot be divided among so many devices."""
+        problem = hardware_problem(method, hyperparameters, gpus)
+        return () if problem is None else (problem,)
 
     def common_names(self) -> Mapping[str, str]:
         """Return the common names of hyperparameters."""
@@ -214,11 +223,15 @@ class LocalGpuBackend:
 
     def memory(self, request: TrainRequest) -> Memory | None:
         """Return the memory that a job needs, where the base model is on this machine."""
+        devices = visible_devices(os.environ)
+        lacking = too_few(request.gpus, devices)
+        if lacking is not None:
+            return Memory(needs=0, problem=lacking[0], remedy=lacking[1])
         shape = read_shape(base_models.model_folder(request.base_model))
         if shape is None:
             return None
         inspector = self.inspector(request.base_model, request.method, request.hyperparameters)
-        return memory_of(request, shape, inspector, room_of(visible_devices(os.environ)[0]))
+        return memory_of(request, shape, inspector, least_room(devices, request.gpus))
 
     def find_jobs(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
@@ -246,14 +259,16 @@ class LocalGpuBackend:
         require_packages()
         require_quantization(request.hyperparameters)
         base = request.base_model
-        if self._run(run_of(self._state, request).job_id) is None and not is_trained(base):
+        run = run_of(self._state, request)
+        jobs.require_devices(run, self._launcher, request.gpus)
+        if self._run(run.job_id) is None and not is_trained(base):
             base_models.require_obtainable(base)
         adapter, _ = continued_adapter(self._state, base, request.hyperparameters)
         started = start_merge(self._state, base)
         if adapter is not None:
             started = replace(started, adapter=str(adapter))
         run = create_run(self._state, replace(request, base_model=started))
-        jobs.start(run, self._launcher)
+        jobs.start(run, self._launcher, request.gpus)
         return self._read(run)
 
     def take_over(self, request: TrainRequest, folder: Path) -> Job | None:

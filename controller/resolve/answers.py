@@ -6,7 +6,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 
 from backends.contract.backend import Backend
 from backends.contract.capabilities import Capabilities
-from backends.contract.errors import BackendError
+from backends.contract.errors import BackendError, FieldProblem
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Recipe
 from backends.contract.methods import METHODS
@@ -41,6 +41,13 @@ class Answers:
             return {}
         raw = cast(Mapping[str, Json], spec.hyperparameters)
         return self._once(spec.place, backend.parse_hyperparameters, spec.method, raw)
+
+    def hardware_problems(
+        self, backend: Backend, spec: Spec, hyperparameters: Mapping[str, Json]
+    ) -> Sequence[FieldProblem]:
+        """Return why a spec cannot be trained on as many GPUs as it names."""
+        gpus = spec.hardware.gpus
+        return self._once(spec.place, backend.hardware_problems, spec.method, hyperparameters, gpus)
 
     def base_model(
         self, backend: Backend, place: str, model: str, revision: str | None, folder: Path

@@ -98,9 +98,13 @@ def check_spec(
         yield from _check_private(loaded)
     try:
         with in_spec(loaded):
-            answers.hyperparameters(backend, spec)
+            hyperparameters = answers.hyperparameters(backend, spec)
     except InvalidInput as error:
         yield from error.problems
+        return
+    if spec.trains and can.several_gpus:
+        for one in answers.hardware_problems(backend, spec, hyperparameters):
+            yield loaded.placed(replace(one, field=f"hardware.{one.field}"))
 
 
 @contextmanager
@@ -149,6 +153,9 @@ def _check_unmet(loaded: LoadedSpec, can: Capabilities) -> Iterator[Problem]:
         message = f"the {spec.backend} backend does not count GPU hours"
         remedy = "Remove the field, or limit the cost with `max_usd`."
         yield loaded.problem(("budget", "max_gpu_hours"), message, remedy)
+    if spec.trains and spec.hardware.gpus != 1 and not can.several_gpus:
+        message = f"the {spec.backend} backend decides itself on what it trains"
+        yield loaded.problem(("hardware", "gpus"), message, "Remove the field.")
 
 
 def _check_private(loaded: LoadedSpec) -> Iterator[Problem]:

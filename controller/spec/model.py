@@ -47,8 +47,17 @@ class Budget(Strict):
     max_usd: float | None = Field(default=None, ge=0)
     """US dollars, by the high end of the estimate."""
     max_gpu_hours: float | None = Field(default=None, ge=0)
-    """Limit in hours of one GPU (or of the CPU, if it trains). The job stops at this limit. If
-    trainings of the same kind have ended before, the estimate's high end must not exceed it."""
+    """Limit in hours of one GPU (or of the CPU, if it trains); four GPUs spend four in an hour. The
+    job stops at this limit. If trainings of the same kind have ended before, the estimate's high
+    end must not exceed it."""
+
+
+class Hardware(Strict):
+    """What a training job runs on. No part of the identity: changing it trains nothing."""
+
+    gpus: int = Field(default=1, ge=1, le=64)
+    """GPUs that one job uses at once, on `local-gpu`. The examples of each optimiser step stay the
+    same and are divided among them. A job that runs keeps its GPUs until it is started again."""
 
 
 class Lifecycle(Strict):
@@ -134,6 +143,8 @@ class Spec(Strict):
     """Trackers to which the service reports metrics."""
     budget: Budget = Budget()
     """Most that a job may cost."""
+    hardware: Hardware = Hardware()
+    """What a job runs on."""
     lifecycle: Lifecycle = Lifecycle()
     """Lifecycle of the fine-tune as a whole."""
 

@@ -35,7 +35,7 @@ from backends.local_gpu.jobs.run_dir import RunDir
 from backends.local_gpu.models.adapters import add_adapter
 from backends.local_gpu.tokens.chat_tokens import Encoded
 from backends.local_gpu.training.arguments import training_arguments
-from backends.local_gpu.training.batching import collate, pack
+from backends.local_gpu.training.batching import Batches, collate, pack
 from backends.local_gpu.training.checkpoints import TrainingState
 from backends.local_gpu.training.loss import computing, labelled_loss
 from backends.local_gpu.training.objectives.likelihood import Likelihood, Sequences
@@ -234,7 +234,13 @@ def own_trainer(
         ),
         TrainingState("", 1),
         dtype,
-        budget_of(settings),
+        Batches(
+            rows.lengths,
+            int(settings.get("per_device_train_batch_size", 1)),
+            int(settings["gradient_accumulation_steps"]),
+            1,
+            budget=budget_of(settings),
+        ),
     )
     return trainer, list(trainer.batches)
 

@@ -25,8 +25,8 @@ from backends.local_gpu.memory.tile_size import ELEMENTS_ELSE
 from backends.local_gpu.models.adapters import add_adapter, share_inputs
 from backends.local_gpu.models.model_folders import load_model
 from backends.local_gpu.training.batching import collate
-from backends.local_gpu.training.fitting import checkpoint_layers
 from backends.local_gpu.training.loss import computing, labelled_loss
+from backends.local_gpu.training.start.fitting import checkpoint_layers
 from backends.local_gpu.training.tokenized_dataset import Tokens
 from tests.allocated import peak_of, resident
 

@@ -351,6 +351,8 @@ SPEC: dict[str, Case] = {
     "budget": Case({}, {"budget": {"max_usd": 1}}, world={"usd": (2.0, 3.0)}),
     "budget.max_usd": Case({}, {"budget": {"max_usd": 1}}, world={"usd": (2.0, 3.0)}),
     "budget.max_gpu_hours": Case({}, {"budget": {"max_gpu_hours": 1}}),
+    "hardware": Case({}, {"hardware": {"gpus": 2}}),
+    "hardware.gpus": Case({}, {"hardware": {"gpus": 2}}),
     "lifecycle": Case({}, {"lifecycle": {"suspend": True}}),
     "lifecycle.suspend": Case({}, {"lifecycle": {"suspend": True}}),
     "lifecycle.protect": Case({}, {"lifecycle": {"protect": True}}, recorded=True),

@@ -50,6 +50,7 @@ OPTIONAL: Final[Mapping[str, Any]] = {
         name="", state=DeploymentState.FAILED, detail="this backend deploys nothing"
     ),
     "deployments": {},
+    "hardware_problems": (),
     "hosting": None,
     "export_model": (),
     "fetch_base_model": None,

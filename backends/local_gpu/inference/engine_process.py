@@ -28,7 +28,7 @@ from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel
 from backends.local_gpu.inference.wire import PROMPTS, Message, describe_error, line
 from backends.local_gpu.jobs.child_process import child_environment, log_tail, python_module
-from backends.local_gpu.jobs.devices import CPU, DEVICE, visible_devices
+from backends.local_gpu.jobs.devices import DEVICE, is_cpu, visible_devices
 from backends.local_gpu.json_files import json_bytes
 
 _PATIENCE_S: Final = 10.0
@@ -172,7 +172,7 @@ def _start(folder: Path, *, serves: bool) -> subprocess.Popen[bytes]:
     if serves:
         device = visible_devices(environ)[-1]
         # An empty list hides every GPU from an engine that was given the CPU.
-        chosen = {DEVICE: device, "CUDA_VISIBLE_DEVICES": "" if device == CPU else device}
+        chosen = {DEVICE: device, "CUDA_VISIBLE_DEVICES": "" if is_cpu(device) else device}
         command = python_module("backends.local_gpu.inference.engine_worker", str(folder))
     else:
         chosen = {}

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
@@ -83,6 +83,16 @@ def spawn(command: list[str], log: Path, lock: int) -> int:
         ],
         setsid=True,
     )
+
+
+def become(command: list[str], environment: Mapping[str, str]) -> NoReturn:
+    """Become another program: the process ID, its parent and inherited locks stay.
+
+    Args:
+        command: The program and its arguments.
+        environment: All its variables.
+    """
+    os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:

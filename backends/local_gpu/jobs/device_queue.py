@@ -12,12 +12,20 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
-from backends.local_gpu.jobs.child_process import python_module
-from backends.local_gpu.jobs.devices import DEVICE, DeviceLock, acquire, visible_devices
+from backends.local_gpu.jobs.child_process import become, python_module
+from backends.local_gpu.jobs.devices import (
+    DEVICE,
+    DeviceLock,
+    acquire,
+    acquire_several,
+    is_cpu,
+    too_few,
+    visible_devices,
+)
 from backends.local_gpu.jobs.process_identity import describe
-from backends.local_gpu.jobs.run_dir import RunDir, write_end
+from backends.local_gpu.jobs.run_dir import RunDir, gpus_of, write_end
 from backends.local_gpu.jobs.worker_record import read_worker, write_worker
 from backends.lock_files import hand_on, try_lock
 
@@ -26,6 +34,8 @@ _MODULES: Final = {
     "answer": "backends.local_gpu.inference.engine_worker",
     "export": "backends.local_gpu.export.export_worker",
 }
+_RANKS: Final = "backends.local_gpu.jobs.ranks"
+"""Module that a trainer becomes that has several devices."""
 
 
 def main(arguments: list[str]) -> int:
@@ -33,7 +43,7 @@ def main(arguments: list[str]) -> int:
     role, folder, *lock_of_parent = arguments[0], Path(arguments[1]).absolute(), *arguments[2:]
     if role in {"answer", "export"}:
         held = acquire(visible_devices(os.environ), lambda: _exit_if_input_ended(folder))
-        _become(role, folder, held)
+        _become(_MODULES[role], folder, [held])
     run = RunDir(path=folder)
     if lock_of_parent:
         _train(run)
@@ -47,13 +57,18 @@ def main(arguments: list[str]) -> int:
 
 def _train(run: RunDir) -> None:
     _stop_if_cancelled(run)
-    held = acquire(visible_devices(os.environ), lambda: _wait(run))
+    devices, gpus = visible_devices(os.environ), gpus_of(run)
+    lacking = too_few(gpus, devices)
+    if lacking is not None:
+        write_end(run, "failed", *lacking)
+        sys.exit(1)
+    held = acquire_several(devices, gpus, lambda: _wait(run))
     _stop_if_cancelled(run)
     # The parent may not have recorded this worker yet, or may have died before it could.
     known = read_worker(run)
     starts = known.starts if known is not None else 1
-    write_worker(run, describe(os.getpid(), starts, held.device))
-    _become("train", run.path, held)
+    write_worker(run, describe(os.getpid(), starts, _names(held)))
+    _become(_MODULES["train"] if gpus == 1 else _RANKS, run.path, held)
 
 
 def _wait(run: RunDir) -> None:
@@ -78,13 +93,18 @@ def _exit_if_input_ended(folder: Path) -> None:
         sys.exit(1)
 
 
-def _become(role: str, folder: Path, held: DeviceLock) -> None:
-    hand_on(held.handle)
-    environment = os.environ | {DEVICE: held.device}
+def _become(module: str, folder: Path, held: list[DeviceLock]) -> NoReturn:
+    for one in held:
+        hand_on(one.handle)
+    names = _names(held)
+    environment = os.environ | {DEVICE: names}
     # An empty list hides every GPU from a job that was given the CPU.
-    environment["CUDA_VISIBLE_DEVICES"] = "" if held.device == "cpu" else held.device
-    command = python_module(_MODULES[role], str(folder))
-    os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
+    environment["CUDA_VISIBLE_DEVICES"] = "" if is_cpu(names) else names
+    become(python_module(module, str(folder)), environment)
+
+
+def _names(held: list[DeviceLock]) -> str:
+    return ",".join(one.device for one in held)
 
 
 if __name__ == "__main__":

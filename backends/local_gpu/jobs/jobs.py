@@ -5,13 +5,16 @@ import time
 from dataclasses import replace
 from typing import Final
 
+from backends.contract.errors import BackendError
 from backends.contract.jobs import Job, JobResult, JobState, Progress
+from backends.local_gpu.jobs.devices import too_few, visible_devices
 from backends.local_gpu.jobs.launcher import Launcher, WorkerState
 from backends.local_gpu.jobs.run_dir import (
     CANCEL_PATIENCE_S,
     RunDir,
     model_id,
     read_request,
+    set_gpus,
     write_end,
 )
 from backends.local_gpu.jobs.worker_record import Worker
@@ -54,11 +57,26 @@ def read_job(run: RunDir, launcher: Launcher) -> Job:
     return replace(job, error="its process is gone; it continues when submitted")
 
 
-def start(run: RunDir, launcher: Launcher) -> None:
-    """Start or continue a run without a living worker; leave any other run as it is."""
-    if run.result.exists() or run.cancel.exists():
-        return
-    if launcher.state(run) is not WorkerState.GONE:
+def require_devices(run: RunDir, launcher: Launcher, gpus: int) -> None:
+    """Require enough devices on this machine for a run that would start now.
+
+    Raises:
+        BackendError: There are too few.
+    """
+    lacking = too_few(gpus, visible_devices(os.environ))
+    if lacking is not None and _can_start(run, launcher):
+        raise BackendError(*lacking)
+
+
+def start(run: RunDir, launcher: Launcher, gpus: int = 1) -> None:
+    """Start or continue a run without a living worker; leave any other run as it is.
+
+    Args:
+        run: The run.
+        launcher: Starts its worker.
+        gpus: Number of devices to train on, whatever an earlier start had.
+    """
+    if not _can_start(run, launcher):
         return
     lock = try_lock(run.lock)
     if lock is None:
@@ -71,6 +89,7 @@ def start(run: RunDir, launcher: Launcher) -> None:
         if starts > MAX_STARTS:
             _give_up(run, launcher)
             return
+        set_gpus(run, gpus)
         launcher.submit(run, lock, starts)
     finally:
         # A worker on this machine has the lock open too, and keeps it.
@@ -101,6 +120,13 @@ def pause(run: RunDir, launcher: Launcher) -> None:
     """Ask a run to save a checkpoint and stop; submitting it again continues it from there."""
     if not run.result.exists():
         launcher.stop(run, at_once=False)
+
+
+def _can_start(run: RunDir, launcher: Launcher) -> bool:
+    """Return True if a run has neither ended nor a living worker."""
+    if run.result.exists() or run.cancel.exists():
+        return False
+    return launcher.state(run) is WorkerState.GONE
 
 
 def _ended(job: Job, run: RunDir, trained: str) -> Job:

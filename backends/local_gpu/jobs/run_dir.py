@@ -114,6 +114,16 @@ class RunDir:
         return self.path / "checkpoints"
 
     @property
+    def rendezvous(self) -> Path:
+        """File by which the processes of a job on several devices find each other."""
+        return self.path / "rendezvous"
+
+    @property
+    def halvings(self) -> Path:
+        """How often processes with shards of a model have halved batches to fit the memory."""
+        return self.path / "halvings.json"
+
+    @property
     def tokens(self) -> Path:
         """Folder of the encoded examples; removed when the model is complete."""
         return self.path / "tokens"
@@ -203,6 +213,21 @@ def read_request(run: RunDir) -> TrainRequest:
     fields |= {key: run.path / str(fields[key]) for key in ("train", "held_out", "train_origins")}
     fields["base_model"] = BaseModel(**fields["base_model"])
     return TrainRequest(**fields)
+
+
+def gpus_of(run: RunDir) -> int:
+    """Return the number of devices of a run; 1 where its request does not tell."""
+    return int((read_json(run.request) or {}).get("gpus", 1))
+
+
+def set_gpus(run: RunDir, gpus: int) -> None:
+    """Change the number of devices of a run, which is no part of what it trains.
+
+    Only for the holder of the run's lock.
+    """
+    raw = read_json(run.request) or {}
+    if raw and gpus_of(run) != gpus:
+        write_atomic(run.request, json_bytes({**raw, "gpus": gpus}))
 
 
 def model_id(run: RunDir, base_model: BaseModel, name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from backends.atomic_files import append_line
 from backends.contract.inspector import Json
 from backends.contract.jobs import TrainRequest
-from backends.local_gpu.jobs.devices import CPU
+from backends.local_gpu.jobs.devices import CPU, is_cpu
 from backends.local_gpu.json_files import read_lines
 
 _FILE: Final = "speeds.jsonl"
@@ -31,10 +31,11 @@ def remember(state: Path, request: TrainRequest, facts: Mapping[str, Any], examp
         facts: Facts of the finished training.
         examples: Number of examples in its training set.
     """
-    hours = facts["seconds"] / 3600
+    hours = facts["seconds"] * facts.get("gpus", 1) / 3600
     line: dict[str, Json] = {
         **_kind(request),
         "device": CPU if facts["device"] == CPU else "gpu",
+        # Hours are those of one device: several need as many, and less time.
         "tokens_per_hour": facts["trained_tokens"] / hours,
         "examples_per_hour": examples * facts["epochs"] / hours,
         "finished_s": time.time(),
@@ -58,7 +59,7 @@ def hours(
         None where no training of the same kind has ended on this machine yet.
     """
     epochs = int(str(request.hyperparameters["num_train_epochs"]))
-    wanted = _kind(request) | {"device": CPU if device == CPU else "gpu"}
+    wanted = _kind(request) | {"device": CPU if is_cpu(device) else "gpu"}
     same = [
         line
         for line in read_lines(state / _FILE)

@@ -46,6 +46,8 @@ class Plan:
     tile: int
     """Most logits that exist at once."""
     checkpointing: bool = False
+    shards: int = 1
+    """Devices that share the weights, their gradients and the optimiser's state of full tuning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,8 @@ def estimate(shape: Shape, settings: Mapping[str, Any], batch: Batch, plan: Plan
     moments = _MOMENTS[str(settings.get("optim", "adamw"))]
     activations = _activations(shape, settings, batch, plan)
     gradients = _FLOAT * learning
+    if plan.shards > 1:
+        return _sharded(shape, plan, activations, moments)
     if full and settings["gradient_accumulation_steps"] == 1:
         # Gradients come into being while activations go: the larger of both counts.
         last = activations // max(shape.layers, 1)
@@ -92,6 +96,24 @@ def estimate(shape: Shape, settings: Mapping[str, Any], batch: Batch, plan: Plan
         adapter=0 if full else _FLOAT * learning,
         gradients=gradients,
         optimiser=int(moments * learning),
+        activations=activations,
+    )
+
+
+def _sharded(shape: Shape, plan: Plan, activations: int, moments: float) -> Need:
+    """Return what full tuning needs on each device whose shards are gathered layer by layer."""
+    numbers = shape.parameters + shape.beside
+    in_layers = sum(out * into for _, out, into in shape.linear) + _banks(shape)
+    layer, outside = in_layers // max(shape.layers, 1), numbers - in_layers
+    # One layer computes while the next is gathered; what is outside the layers stays gathered.
+    gathered = 2 * layer + outside
+    # The products keep their weights in 16 bits until backpropagation has used them.
+    cast = 0 if not plan.half else _HALF * (layer if plan.checkpointing else in_layers)
+    return Need(
+        weights=_FLOAT * (numbers // plan.shards + gathered) + cast,
+        adapter=0,
+        gradients=_FLOAT * (numbers // plan.shards + layer + outside),
+        optimiser=int(moments * numbers) // plan.shards,
         activations=activations,
     )
 

@@ -1,19 +1,21 @@
 """Ways to fit a training onto its device: checkpointing, smaller batches, or none.
 
 A batch is halved and the accumulation doubled until it fits, so that each optimiser step sees the
-same examples. Batches of `kto` stay whole, because their examples depend on each other.
+same examples. Batches of `kto` stay whole, because their examples depend on each other. Full tuning
+on several devices shares its weights out among them where one device has too little memory.
 """
 
 import heapq
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from backends.contract.inspector import ExampleInspector
 from backends.contract.methods import DPO, KTO
+from backends.local_gpu.hardware import Share, share_of
 from backends.local_gpu.memory.estimate import Batch, Need, Plan, estimate
 from backends.local_gpu.memory.shape import Shape
 
@@ -49,6 +51,8 @@ class Training:
     """Most logits that exist at once."""
     half: bool
     """True if `dtype: auto` means 16 bits on the device."""
+    gpus: int = 1
+    """Devices that work for it at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +63,12 @@ class Fit:
     size: int
     """Examples that go through the model at once."""
     accumulation: int
+    """Batches that each device computes for a step."""
     checkpointing: bool
     fits: bool
     """False if it needs more than the device has."""
+    sharded: bool = False
+    """True if the devices share the weights; False if each has them all."""
 
 
 def fit(training: Training, usable: int | None) -> Fit:
@@ -143,14 +150,16 @@ def _ways(training: Training) -> Iterator[Fit]:
     limit = settings.get("max_tokens_per_batch")
     # Batches that are filled to a number of tokens have as many rows as the longest row allows.
     of_tokens = 1 if limit is None else max(1, int(limit) // training.longest)
-    size = int(settings.get("per_device_train_batch_size") or of_tokens)
-    accumulation = int(settings["gradient_accumulation_steps"])
+    # A step that cannot be divided is refused elsewhere.
+    share = share_of(training.method, settings, training.gpus) or Share(accumulation=1)
+    size = share.size or int(settings.get("per_device_train_batch_size") or of_tokens)
+    accumulation = share.accumulation
     while True:
-        for checkpointing in choices:
+        for shards, checkpointing in product(_shards(training), choices):
             batch = Batch(
                 rows=size * (2 if training.method == DPO.name else 1), length=training.longest
             )
-            plan = Plan(half=half, tile=training.tile, checkpointing=checkpointing)
+            plan = Plan(half=half, tile=training.tile, checkpointing=checkpointing, shards=shards)
             here = {**settings, "gradient_accumulation_steps": accumulation}
             yield Fit(
                 need=estimate(training.shape, here, batch, plan),
@@ -158,7 +167,18 @@ def _ways(training: Training) -> Iterator[Fit]:
                 accumulation=accumulation,
                 checkpointing=checkpointing,
                 fits=True,
+                sharded=shards > 1,
             )
         if size % 2 or training.method == KTO.name:
             return
         size, accumulation = size // 2, accumulation * 2
+
+
+def _shards(training: Training) -> tuple[int, ...]:
+    """Return the numbers of devices that may share the weights, the fastest first."""
+    settings = training.settings
+    is_adapter = settings["finetuning_type"] != "full"
+    # An optimiser with states of 8 bits knows no shares.
+    if training.gpus == 1 or is_adapter or settings.get("optim", "adamw") != "adamw":
+        return (1,)
+    return (1, training.gpus)

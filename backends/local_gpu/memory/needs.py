@@ -6,7 +6,8 @@ from typing import Any, Final
 from backends.contract.errors import BackendError
 from backends.contract.inspector import ExampleInspector
 from backends.contract.jobs import Memory, TrainRequest
-from backends.local_gpu.jobs.devices import CPU
+from backends.local_gpu.hardware import share_of
+from backends.local_gpu.jobs.devices import is_cpu
 from backends.local_gpu.memory.fit import Fit, Training, fit, longest_example, what_would_fit
 from backends.local_gpu.memory.room import Room
 from backends.local_gpu.memory.shape import Shape
@@ -36,7 +37,7 @@ def memory_of(
         return None
     if longest is None:
         return None
-    on_gpu = room is not None and room.device != CPU
+    on_gpu = room is not None and not is_cpu(room.device)
     training = Training(
         shape=shape,
         settings=settings,
@@ -44,6 +45,7 @@ def memory_of(
         longest=longest,
         tile=ELEMENTS["cuda"] if on_gpu else ELEMENTS_ELSE,
         half=room is not None and room.half,
+        gpus=request.gpus,
     )
     usable = None if room is None else room.usable
     found = fit(training, usable)
@@ -60,16 +62,20 @@ def memory_of(
             "optimiser": found.need.optimiser,
             "activations": found.need.activations,
         },
-        remark=remark_of(found, settings, longest),
+        remark=remark_of(found, training),
         problem=problem,
         remedy=remedy,
     )
 
 
-def remark_of(found: Fit, settings: Mapping[str, Any], longest: int) -> str:
+def remark_of(found: Fit, training: Training) -> str:
     """Return the longest batch of a training, and what is done for it to fit."""
-    parts = [f"{found.size} x {longest:,} tokens"]
-    if found.accumulation != settings["gradient_accumulation_steps"]:
+    parts = [f"{found.size} x {training.longest:,} tokens"]
+    if training.gpus > 1:
+        shared = "which share its weights" if found.sharded else "with all weights"
+        parts[0] += f" on each of {training.gpus} devices, {shared}"
+    share = share_of(training.method, training.settings, training.gpus)
+    if share is not None and found.accumulation != share.accumulation:
         parts.append(f"accumulated {found.accumulation} times")
     if found.checkpointing:
         parts.append("gradient checkpointing")
@@ -77,7 +83,7 @@ def remark_of(found: Fit, settings: Mapping[str, Any], longest: int) -> str:
 
 
 def _refusal(training: Training, found: Fit, room: Room) -> tuple[str, str]:
-    where = "this machine" if room.device == CPU else f"GPU {room.device}"
+    where = "this machine" if is_cpu(room.device) else f"GPU {room.device}"
     problem = (
         f"training needs {found.need.total / _GB:.1f} GB of memory even with batches of "
         f"{found.size}, and {where} has {room.usable / _GB:.1f} GB for it"

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from backends.local_gpu.jobs.devices import CPU
+from backends.local_gpu.jobs.devices import CPU, CPU_DEVICES, is_cpu
 
 _CGROUPS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _HALF_FROM: Final = 8.0
@@ -22,7 +22,7 @@ class Room:
     """The memory of a device."""
 
     device: str
-    """`cpu`, or the number of a GPU."""
+    """Result of `visible_devices`."""
     size: int
     """All bytes."""
     half: bool
@@ -31,7 +31,19 @@ class Room:
     @property
     def usable(self) -> int:
         """Bytes that models and activations may use."""
-        return self.size - _CONTEXT["cpu" if self.device == CPU else "gpu"]
+        return self.size - _CONTEXT["cpu" if is_cpu(self.device) else "gpu"]
+
+
+def least_room(devices: list[str], gpus: int) -> Room | None:
+    """Return the memory of the device that a job may run on; of several, that with the least.
+
+    Args:
+        devices: Result of `visible_devices`.
+        gpus: Devices of the job.
+    """
+    rooms = [room_of(device) for device in (devices if gpus > 1 else devices[:1])]
+    known = [room for room in rooms if room is not None]
+    return min(known, key=lambda room: room.size) if len(known) == len(rooms) else None
 
 
 @cache
@@ -44,6 +56,8 @@ def room_of(device: str) -> Room | None:
     if device == CPU:
         size = _machine()
         return None if size is None else Room(device=device, size=size, half=False)
+    if is_cpu(device):
+        return _stand_in(device)
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
@@ -63,6 +77,15 @@ def room_of(device: str) -> Room | None:
             half=float(capability) >= _HALF_FROM,
         )
     except (subprocess.SubprocessError, OSError, ValueError, IndexError):
+        return None
+
+
+def _stand_in(device: str) -> Room | None:
+    """Return the memory of a device that the CPU stands for."""
+    sizes, place = os.environ.get(CPU_DEVICES, "").split(","), int(device.partition(":")[2])
+    try:
+        return Room(device=device, size=int(float(sizes[place]) * 2**20), half=False)
+    except (IndexError, ValueError):
         return None
 
 

@@ -25,7 +25,7 @@ from transformers import (
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
 from backends.contract.jobs import TrainRequest
-from backends.local_gpu.jobs.devices import DEVICE
+from backends.local_gpu.jobs.devices import CPU, DEVICE, is_cpu
 from backends.local_gpu.json_files import json_bytes
 from backends.local_gpu.models.language_part import language_part
 from backends.local_gpu.models.model_files import copy_tokenizer
@@ -52,7 +52,7 @@ def device() -> torch.device:
     Raises:
         BackendError: The device is a GPU, and torch cannot use it.
     """
-    if os.environ.get(DEVICE, "cpu") == "cpu":
+    if is_cpu(os.environ.get(DEVICE, CPU)):
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise BackendError(
@@ -105,6 +105,23 @@ def load_model(
     if quantization is None:
         return model.to(where)
     measure_as_trained(model)
+    return model
+
+
+def with_weights(folder: Path, weights: Mapping[str, torch.Tensor]) -> PreTrainedModel:
+    """Open a model in the machine's own memory, with other weights than its folder has.
+
+    Args:
+        folder: Its folder.
+        weights: All its weights by their names.
+
+    Raises:
+        BackendError: The model cannot be opened.
+    """
+    model = load_model(folder, torch.float32, torch.device("cpu"))
+    with torch.no_grad():
+        for name, one in model.named_parameters():
+            one.copy_(weights[name])
     return model
 
 

@@ -11,7 +11,11 @@ from backends.local_gpu.jobs.run_dir import RunDir
 
 
 def training_arguments(
-    run: RunDir, settings: Mapping[str, Any], seed: int, where: torch.device
+    run: RunDir,
+    settings: Mapping[str, Any],
+    seed: int,
+    where: torch.device,
+    accumulation: int | None = None,
 ) -> TrainingArguments:
     """Return the arguments of a run's training.
 
@@ -20,11 +24,11 @@ def training_arguments(
         settings: Complete hyperparameters.
         seed: Seed of the fine-tune.
         where: The device to train on.
+        accumulation: Batches of a step that this process computes; None for all of them.
     """
     names = (
         "num_train_epochs",
         "learning_rate",
-        "gradient_accumulation_steps",
         "lr_scheduler_type",
         "warmup_steps",
         "weight_decay",
@@ -46,6 +50,7 @@ def training_arguments(
         remove_unused_columns=False,
         # Absent where batches have a number of tokens: the trainer makes its batches itself.
         per_device_train_batch_size=settings.get("per_device_train_batch_size", 1),
+        gradient_accumulation_steps=accumulation or settings["gradient_accumulation_steps"],
         **{name: settings[name] for name in names},
     )
 

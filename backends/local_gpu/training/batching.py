@@ -45,6 +45,8 @@ class Batches:
 
     Attributes:
         epoch: The next epoch; set by the trainer.
+        accumulation: Batches per optimiser step.
+        budget: The largest batch; None where batches have a number of examples.
     """
 
     def __init__(
@@ -71,22 +73,22 @@ class Batches:
         self._regroups = regroups
         self._lengths = lengths
         self._size = size
-        self._accumulation = accumulation
         self._seed = seed
-        self._budget = budget
+        self.accumulation = accumulation
+        self.budget = budget
         self._filled = [] if budget is None else fill(lengths, budget, seed)
 
     def __len__(self) -> int:
-        if self._budget is not None:
+        if self.budget is not None:
             return len(self._filled)
         return (len(self._lengths) + self._size - 1) // self._size
 
     def __iter__(self) -> Iterator[list[int]]:
-        if self._budget is not None:
-            packed, epoch = self._budget.packed, self.epoch
+        if self.budget is not None:
+            packed, epoch = self.budget.packed, self.epoch
             yield from ordered(self._filled, self._lengths, self._seed, epoch, packed=packed)
             return
-        whole, epoch = self._size * self._accumulation, self.epoch
+        whole, epoch = self._size * self.accumulation, self.epoch
         steps = epoch_batches(self._lengths, whole, self._seed, epoch if self._regroups else 0)
         if epoch and not self._regroups:
             steps = reordered(steps, whole, self._seed, epoch)

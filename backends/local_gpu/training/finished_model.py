@@ -37,7 +37,7 @@ def packages() -> dict[str, str]:
 
 
 def facts_of(trainer: LabelledTrainer, where: torch.device, dtype: torch.dtype) -> dict[str, Json]:
-    """Return what is recorded of a finished training."""
+    """Return what is recorded of a finished training. Every process must call it."""
     history, steps = trainer.history, trainer.state.global_step
     epochs: float = steps / trainer.steps_per_epoch
     tokens, labels = amounts(trainer)
@@ -48,6 +48,7 @@ def facts_of(trainer: LabelledTrainer, where: torch.device, dtype: torch.dtype) 
         # Linux counts in KiB, macOS in bytes.
         unit = 1 if sys.platform == "darwin" else 1024
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    (peak,) = trainer.parallel.world.most(peak)
     return {
         "trained_tokens": tokens,
         "trained_labels": labels,
@@ -61,6 +62,7 @@ def facts_of(trainer: LabelledTrainer, where: torch.device, dtype: torch.dtype) 
         "checkpoint_share": round(history.saving / seconds, 4),
         "peak_memory_mb": round(peak),
         "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu",
+        **_devices(trainer),
         "dtype": str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "packages": packages(),
@@ -82,13 +84,21 @@ def speed_of(
     tokens, _ = amounts(trainer)
     seconds = history.seconds - history.measuring
     peak = peak_flops(torch.cuda.get_device_name(), dtype) if where.type == "cuda" else None
-    devices = trainer.args.world_size
+    devices = trainer.parallel.world.size
     return {
         "tokens_per_s": round(tokens / seconds, 1),
         "padding": round(1 - tokens / history.slots, 4),
         "tflops_per_s": float(f"{flops / seconds / 1e12:.4g}"),
         "mfu": None if peak is None else round(flops / seconds / (peak * devices), 4),
     }
+
+
+def _devices(trainer: LabelledTrainer) -> dict[str, Json]:
+    """Return how many devices worked at once, where that was more than one."""
+    parallel = trainer.parallel
+    if parallel.world.is_alone:
+        return {}
+    return {"gpus": parallel.world.size, "sharded": parallel.is_sharded}
 
 
 def _measured(trainer: LabelledTrainer) -> dict[str, Json]:
@@ -178,6 +188,7 @@ def write_success(run: RunDir, facts: Mapping[str, Json]) -> None:
     # The model is there; the result comes last.
     shutil.rmtree(run.checkpoints, ignore_errors=True)
     shutil.rmtree(run.tokens, ignore_errors=True)
+    run.rendezvous.unlink(missing_ok=True)
     ended: dict[str, Json] = {
         "state": "succeeded",
         "facts": dict(facts),

@@ -8,6 +8,7 @@ from peft import PeftModel
 from backends.contract.errors import BackendError
 from backends.local_gpu.models.adapters import PREFIX, start_values
 from backends.local_gpu.models.language_part import decoder_name
+from backends.local_gpu.training.parallel.parallel import whole
 
 
 def sums(model: torch.nn.Module) -> dict[str, float]:
@@ -17,7 +18,9 @@ def sums(model: torch.nn.Module) -> dict[str, float]:
         if isinstance(model, PeftModel)
         else (pair for pair in model.named_parameters() if pair[1].requires_grad)
     )
-    return {name: float(weights.detach().sum(dtype=torch.float64)) for name, weights in learning}
+    return {
+        name: float(whole(weights.detach().sum(dtype=torch.float64))) for name, weights in learning
+    }
 
 
 def check_learned(before: Mapping[str, float], after: Mapping[str, float]) -> None:

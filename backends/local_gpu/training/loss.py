@@ -171,10 +171,18 @@ def _answering(decoder: torch.nn.Module, states: torch.Tensor) -> Iterator[None]
             decoder.forward = own
 
 
-def computing(where: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
-    """Return the context that computes in a precision, whatever that of the weights is."""
+def computing(
+    where: torch.device, dtype: torch.dtype, *, keeps: bool = True
+) -> AbstractContextManager[None]:
+    """Return the context that computes in a precision, whatever that of the weights is.
+
+    Args:
+        where: The device.
+        dtype: The precision.
+        keeps: False to cast weights again for each use: those that are gathered do not stay.
+    """
     precision: AbstractContextManager[None] = torch.autocast(
-        where.type, dtype=dtype, enabled=dtype != torch.float32
+        where.type, dtype=dtype, enabled=dtype != torch.float32, cache_enabled=keeps
     )
     return precision
 

@@ -23,7 +23,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     """Writes progress, requests checkpoints, measures, stops on request or when a limit is reached.
 
     Attributes:
-        stopping: Set by another part of the program to stop after the current step.
+        stopping: True if the training stops after the current step, as every process does.
         cancelled: True if the training stops for good, without a checkpoint.
         used_up: True if the training stopped because it used all its time.
         stopped_early: True if the training ended because its held-out loss fell no more.
@@ -44,6 +44,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         """
         self.stopping = False
         self.cancelled = False
+        self._asked = (False, False)
         self.used_up = False
         self.stopped_early = False
         self._spent_before = spent_in(progress)
@@ -54,6 +55,10 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self._before = trainer.history.seconds
         self._mean_tokens = trainer.objective.train.tokens / len(trainer.batches)
         self._first_step = 0
+
+    def ask_to_stop(self, *, for_good: bool) -> None:
+        """Ask the training to stop after a step; may be called at any time."""
+        self._asked = (True, for_good)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
@@ -80,6 +85,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         """Measure and save when due; stop on request or when the budget is used up."""
         del args
         step = state.global_step
+        self._agree()
         ends_epoch = step % self._trainer.steps_per_epoch == 0
         if self._trainer.eval_steps is None:
             due = step == state.max_steps and not ends_epoch
@@ -89,7 +95,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         if due and (step == state.max_steps or not self.cancelled):
             self._measure(state, control)
         is_over = step == state.max_steps or self.stopped_early
-        self.used_up = self.spent_s >= self._max_seconds and not is_over
+        (spent_s,) = self._trainer.parallel.world.most(self.spent_s)
+        self.used_up = spent_s >= self._max_seconds and not is_over
         if self.stopping or self.used_up:
             control.should_training_stop = True
         # The epoch's end saves; a training that is over inside an epoch needs no checkpoint.
@@ -183,21 +190,30 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             control.should_training_stop = True
 
     def _save_if_due(self, control: TrainerControl, *, epoch_ends: bool) -> None:
-        due = self._trainer.pace.is_due(time.monotonic(), epoch_ends=epoch_ends)
+        here = self._trainer.pace.is_due(time.monotonic(), epoch_ends=epoch_ends)
+        (due,) = self._trainer.parallel.world.most(here)
         over = self.cancelled or self.used_up or self.stopped_early
         if (due or self.stopping) and not over:
             self._trainer.history.seconds = self._seconds()
             control.should_save = True
 
+    def _agree(self) -> None:
+        """Stop where any process is asked to: all of them compute each step together."""
+        stopping, cancelled = self._trainer.agree(*self._asked)
+        self.stopping, self.cancelled = bool(stopping), bool(cancelled)
+
     @property
     def spent_s(self) -> float:
         """Seconds of device time of all starts, with work that a killed start lost."""
-        return max(self._spent_before, self._before) + time.monotonic() - self._started
+        now = (time.monotonic() - self._started) * self._trainer.parallel.world.size
+        return max(self._spent_before, self._before) + now
 
     def _seconds(self) -> float:
         return self._before + time.monotonic() - self._started
 
     def _write(self, state: TrainerState, step: int, values: Mapping[str, Json]) -> None:
+        if not self._trainer.parallel.world.is_first:
+            return
         line = {
             "time_s": time.time(),
             "step": step,
@@ -211,7 +227,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             file.write(json.dumps(line) + "\n")
 
     def _tokens_per_step(self) -> float:
-        return self._mean_tokens * float(self._trainer.args.gradient_accumulation_steps)
+        return self._mean_tokens * float(self._trainer.batches.accumulation)
 
 
 def spent_in(progress: Path) -> float:

@@ -8,56 +8,55 @@ read a few times a second, and the host prepares the next batches meanwhile.
 
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
-from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
+import numpy as np
 import torch
-from peft import PeftModel
-from safetensors import SafetensorError
 from torch.utils.data import DataLoader
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import PrinterCallback, TrainingArguments
 
-from backends.atomic_files import publish_dir
 from backends.contract.errors import BackendError
-from backends.local_gpu.json_files import json_bytes
 from backends.local_gpu.training.arguments import two_rates
 from backends.local_gpu.training.batching import Batch, Batches, Examples, by_length
-from backends.local_gpu.training.checkpoints import STATE, TrainingState, checkpoints
-from backends.local_gpu.training.disk_space import (
-    checkpoint_size,
-    free,
-    is_about_room,
-    trained_size,
-    without_checkpoint,
-)
+from backends.local_gpu.training.checkpoints import TrainingState
+from backends.local_gpu.training.disk_space import checkpoint_size, trained_size
 from backends.local_gpu.training.ending.stopping import EarlyStopping
-from backends.local_gpu.training.fitting import is_out_of_memory
 from backends.local_gpu.training.loss import computing
 from backends.local_gpu.training.objectives.objective import Objective
 from backends.local_gpu.training.pace import Pace
 from backends.local_gpu.training.packing.documents import sent
-from backends.local_gpu.training.packing.fill import Budget
+from backends.local_gpu.training.parallel.deal import Dealt, Idle, counting
+from backends.local_gpu.training.parallel.parallel import observed_sum, whole
+from backends.local_gpu.training.parallel.saving import SavingTrainer
 from backends.local_gpu.training.speed.prefetch import Prefetch
 from backends.local_gpu.training.speed.readings import Readings
+from backends.local_gpu.training.start.fitting import is_out_of_memory
 
 CHECKPOINT_SECONDS: Final = "FTCTL_CHECKPOINT_SECONDS"
 """Environment variable: seconds between checkpoints within an epoch."""
 _LEAST_SCALE: Final = 1.0
 """Scale of losses in float16 below which infinite gradients are the training's own."""
-_SMALL: Final = 256 * 2**20
-"""Largest size in bytes at which the checkpoint before the newest is kept too."""
+_Observed: TypeAlias = tuple[torch.Tensor, torch.Tensor | None]
+"""Summed loss of a batch, and what was observed."""
 
 
-class LabelledTrainer(Trainer):  # type: ignore[misc]
+class StartAgain(Exception):
+    """All processes must start again, with batches that are halved as often as told."""
+
+    def __init__(self, halvings: int) -> None:
+        super().__init__(halvings)
+        self.halvings = halvings
+
+
+class LabelledTrainer(SavingTrainer):
     """A Trainer of an objective. See the module's docstring."""
 
-    early_stopping: EarlyStopping | None = None
     eval_steps: int | None = None
     """Optimiser steps between measurements; None to measure after every epoch."""
 
@@ -68,21 +67,14 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         objective: Objective,
         history: TrainingState,
         dtype: torch.dtype,
-        budget: Budget | None = None,
+        batches: Batches,
     ) -> None:
         super().__init__(model=model, args=args, train_dataset=Examples(len(objective.train)))
         self.objective = objective
         self.history = history
         self.dtype = dtype
-        self.batches = Batches(
-            objective.train.lengths,
-            args.per_device_train_batch_size,
-            args.gradient_accumulation_steps,
-            args.seed,
-            regroups=objective.regroups,
-            budget=budget,
-        )
-        self.budget = budget
+        self.batches = batches
+        """The batches of all processes."""
         self.epochs = math.ceil(args.num_train_epochs)
         """Passes over the training set, if nothing ends the training before."""
         if args.max_steps > 0:
@@ -101,17 +93,20 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         """Bytes that the trained model needs on disk."""
         self.rate_ratio: float | None = None
         """Rate of an adapter's second matrices as a multiple of the first ones'."""
-        self._told = False
         self._step: list[Batch] = []
         """The batches of this optimiser step so far."""
-        self._observed_before: torch.Tensor | None = None
+        self._batches_of_step = 0
+        """Number of batches that this step will have."""
+        self._counts = True
+        """False while a batch is computed that counts nothing."""
+        self._observed_in_step: torch.Tensor | None = None
         if dtype == torch.float16:
             # Small gradients would be zero in 16 bits: losses are scaled up, gradients down again.
             self.accelerator.scaler = torch.amp.GradScaler(args.device.type)
             self.accelerator.unscale_gradients = self._unscale
         on_gpu = args.device.type == "cuda"
-        self.defers = on_gpu and args.world_size == 1
-        """True if steps do not wait until their losses are known. Several processes wait together."""
+        self.defers = on_gpu
+        """True if steps do not wait until their losses are known."""
         self.prefetch: Prefetch[Batch] | None = Prefetch() if on_gpu else None
         self._readings = Readings()
         self._noted = 0
@@ -131,7 +126,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
     @property
     def steps_per_epoch(self) -> int:
         """Optimiser steps of a pass over the training set; the last may have fewer examples."""
-        return math.ceil(len(self.batches) / int(self.args.gradient_accumulation_steps))
+        return math.ceil(len(self.batches) / self.batches.accumulation)
 
     def stop_early(self, rule: EarlyStopping) -> None:
         """Let a rule end the training; checkpoints hold its best weights too."""
@@ -140,10 +135,11 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
 
     def get_train_dataloader(self) -> DataLoader[int]:
         """Return the batches of the epoch that `batches.epoch` names."""
+        examples, parallel = self.objective.train, self.parallel
         return DataLoader(
             self.train_dataset,
-            batch_sampler=self.batches,
-            collate_fn=self.objective.train.collate,
+            batch_sampler=Dealt(self.batches, len(examples), parallel.share, parallel.world),
+            collate_fn=counting(examples.collate),
             # A generator of its own: starting an epoch must not draw from the model's random state.
             generator=torch.Generator(),
             pin_memory=self.args.device.type == "cuda",
@@ -158,9 +154,15 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
     ) -> torch.Tensor:
         """Return a batch's part of the mean loss of the whole optimiser step."""
         del model, return_outputs
-        outcome = self.objective.outcome(inputs)
-        self.observed = _sum(self.observed, outcome.observed)
-        return outcome.total / num_items_in_batch
+        total, observed = self.parallel.learn(partial(self._outcome, inputs))
+        if not self._counts:
+            total, observed = total * 0, None if observed is None else observed * 0
+        self._observed_in_step = _sum(self._observed_in_step, observed)
+        return total / num_items_in_batch
+
+    def _outcome(self, batch: Mapping[str, torch.Tensor]) -> _Observed:
+        outcome = self.objective.outcome(batch)
+        return outcome.total, outcome.observed
 
     def training_step(
         self,
@@ -169,34 +171,60 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Add a batch's gradients; where the memory does not do, halve the batches of the step."""
+        if not self._step:
+            self._draw_apart()
         self._step.append(inputs)
         loss = self._attempt(model, inputs, num_items_in_batch)
         while loss is None:
             self._halve()
             # A part of the gradients may be there already, so the whole step starts anew.
             model.zero_grad()
-            self.observed = self._observed_before
+            self._observed_in_step = None
             for batch in self._step:
                 loss = self._attempt(model, batch, num_items_in_batch)
                 if loss is None:
                     break
+        if len(self._step) == self._batches_of_step:
+            self.parallel.add_gradients(self.model)
+            observed = observed_sum(self._observed_in_step, self.parallel.world)
+            self.observed = _sum(self.observed, observed)
         return loss
+
+    def _draw_apart(self) -> None:
+        """Let each of several processes draw random numbers of its own, the same after a stop."""
+        world = self.parallel.world
+        if not world.is_alone:
+            entropy = [self.args.seed, self.state.global_step, world.rank]
+            torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
     def _attempt(
         self, model: torch.nn.Module, batch: Batch, items: torch.Tensor | None
     ) -> torch.Tensor | None:
         """Return a batch's part of the loss; None if the memory does not do."""
+        parts = [(one, not isinstance(batch, Idle)) for one in self._halved(batch)]
+        if self.parallel.is_sharded:
+            # Layers are gathered together, so each process computes as many parts as the others.
+            (most,) = self.parallel.world.most(len(parts))
+            parts += [(parts[-1][0], False)] * (int(most) - len(parts))
+        losses = []
         try:
-            parts = self._parts(batch, self.history.halvings)
-            losses = [super(LabelledTrainer, self).training_step(model, p, items) for p in parts]
+            for part, self._counts in parts:
+                losses.append(super().training_step(model, part, items))
             return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
+        if self.parallel.is_sharded:
+            # The others wait for this batch.
+            self._halve()
+            raise StartAgain(self.history.halvings)
         # The error held on to what the batch had allocated.
         if self.args.device.type == "cuda":
             torch.cuda.empty_cache()
         return None
+
+    def _halved(self, batch: Batch) -> list[Batch]:
+        return self._parts(batch, self.history.halvings)
 
     def _parts(self, batch: Batch, halvings: int) -> list[Batch]:
         halves = self.objective.halves(batch) if halvings else None
@@ -210,19 +238,30 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         Raises:
             BackendError: Batches cannot be smaller.
         """
-        before = [len(self._parts(batch, self.history.halvings)) for batch in self._step]
+        before = [len(self._halved(batch)) for batch in self._step]
         self.history.halvings += 1
-        after = [len(self._parts(batch, self.history.halvings)) for batch in self._step]
+        after = [len(self._halved(batch)) for batch in self._step]
         if before == after:
             raise BackendError(
                 f"out of memory at step {self.state.global_step + 1}, in the smallest batches",
                 "Set `gradient_checkpointing: on`, lower `per_device_train_batch_size`, or shorten "
                 "the examples (`prepare: {max_tokens: ...}`).",
             )
+        self._tell_halved(self.state.global_step + 1)
+
+    def _tell_halved(self, step: int) -> None:
         self.notify(
-            f"out of memory at step {self.state.global_step + 1}: from now on, batches are computed "
-            f"in {self.batch_parts} parts; each step sees the same examples"
+            f"out of memory at step {step}: from now on, batches are computed in "
+            f"{self.batch_parts} parts; each step sees the same examples"
         )
+
+    def agree(self, *numbers: float) -> list[float]:
+        """Return the largest of every process's numbers, after each step; so all halve alike."""
+        *found, halvings = self.parallel.world.most(*numbers, self.history.halvings)
+        if halvings > self.history.halvings:
+            self.history.halvings = int(halvings)
+            self._tell_halved(self.state.global_step)
+        return found
 
     @property
     def batch_parts(self) -> int:
@@ -237,17 +276,18 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
     ) -> tuple[list[Batch], torch.Tensor]:
         """Return the batches of an optimiser step, and the number of items that they have."""
-        self._step, self._observed_before = [], self.observed
+        self._step, self._observed_in_step = [], None
         if self.prefetch is None:
             batches = list(islice(epoch_iterator, num_batches))
         else:
             batches = self.prefetch.take(epoch_iterator, num_batches)
-        items = torch.tensor(sum(map(self.objective.items, batches)))
-        self.history.slots += sum(batch["input_ids"].numel() for batch in batches)
-        items = items.to(device, non_blocking=True)
-        if self.args.world_size > 1:
-            items = self.accelerator.gather(items).sum()
-        return batches, items
+        self._batches_of_step = len(batches)
+        counted = [batch for batch in batches if not isinstance(batch, Idle)]
+        slots = sum(batch["input_ids"].numel() for batch in counted)
+        numbers = torch.tensor([sum(map(self.objective.items, counted)), slots])
+        items, slots_of_all = self.parallel.world.sum(numbers)
+        self.history.slots += int(slots_of_all)
+        return batches, items.to(device, non_blocking=True)
 
     def _prepare_inputs(self, inputs: Batch) -> Batch:
         """Return a batch on the device; what the host needs of it stays."""
@@ -260,7 +300,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
 
     def compute_loss_context_manager(self) -> AbstractContextManager[None]:
         """Compute in the chosen precision while trained weights stay float32."""
-        return computing(self.args.device, self.dtype)
+        return computing(self.args.device, self.dtype, keeps=not self.parallel.is_sharded)
 
     def floating_point_ops(self, inputs: Mapping[str, torch.Tensor]) -> int:
         """Count nothing: a walk over all parameters at every step costs more than it is worth."""
@@ -273,17 +313,25 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         if len(examples) == 0:
             return None
         self.model.eval()
-        total, items, observed = 0.0, 0, None
+        sums, observed, world = torch.zeros(2, dtype=torch.float64), None, self.parallel.world
         with torch.no_grad(), self.compute_loss_context_manager():
-            size = self.args.per_device_train_batch_size
-            for places in by_length(examples.lengths, size, self.budget):
+            size, budget = self.args.per_device_train_batch_size, self.batches.budget
+            for places, counts in world.own(by_length(examples.lengths, size, budget)):
                 batch = self._prepare_inputs(examples.collate(places))
-                outcome = self.objective.outcome(batch)
-                total += float(outcome.total)
-                items += self.objective.items(batch)
-                observed = _sum(observed, outcome.observed)
+                loss, here = self.parallel.run(partial(self._outcome, batch))
+                if counts:
+                    sums += torch.tensor([float(loss), self.objective.items(batch)])
+                observed = _sum(observed, here if here is None or counts else here * 0)
         self.model.train()
+        total, items = world.sum(sums).tolist()
+        observed = observed_sum(observed, world)
         return total / items, {} if observed is None else self.objective.named(observed)
+
+    def _get_grad_norm(
+        self, model: torch.nn.Module, grad_norm: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the norm of all gradients, whichever process has them."""
+        return whole(super()._get_grad_norm(model, grad_norm=grad_norm))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, and forget: the curve is in progress.jsonl, and would grow with every checkpoint."""
@@ -303,8 +351,8 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         self.control.should_log = False  # `_read` does it
         if step > self._noted:
             self._noted = step
-            if self.args.world_size > 1:
-                tr_loss = self.accelerator.reduce(tr_loss, "mean")
+            # Each process has a part of the mean.
+            tr_loss = self.parallel.world.sum(tr_loss)
             rate = self._get_learning_rate() if learning_rate is None else learning_rate
             self._readings.add(step, tr_loss, grad_norm, rate)
             self._tr_loss.zero_()
@@ -337,61 +385,6 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         """Return True if a gradient may be infinite because losses are still scaled too high."""
         scaler = self.accelerator.scaler
         return scaler is not None and scaler.get_scale() > _LEAST_SCALE
-
-    def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
-        """Write weights only: transformers would write the arguments as a pickle."""
-        del state_dict
-        if isinstance(self.model, PeftModel):
-            # A base layer with an adapter on it still belongs to the base model.
-            self.model.save_pretrained(output_dir, save_embedding_layers=False)
-        else:
-            self.model.save_pretrained(output_dir)
-
-    def _save_checkpoint(self, model: torch.nn.Module, trial: object) -> None:
-        """Write a checkpoint to a temporary folder, then rename it to its final place.
-
-        Where the disk has no room for it beside the final model, training continues without it.
-        """
-        began = time.monotonic()
-        place = Path(self.args.output_dir).parent
-        if free(place) < self.pace.size + self.reserve:
-            self._go_on_without(place)
-        else:
-            try:
-                self._write_checkpoint(model, trial)
-            except (OSError, SafetensorError, RuntimeError) as error:
-                if not is_about_room(error):
-                    raise
-                shutil.rmtree(self.args.output_dir, ignore_errors=True)
-                self._go_on_without(place)
-        ended = time.monotonic()
-        self.pace.note_saving(began, ended)
-        self.history.saving += ended - began
-
-    def _write_checkpoint(self, model: torch.nn.Module, trial: object) -> None:
-        folder = Path(self.args.output_dir)
-        partial = folder / f"checkpoint-{self.state.global_step}"
-        final = folder.parent / partial.name
-        shutil.rmtree(partial, ignore_errors=True)
-        super()._save_checkpoint(model, trial)
-        history = {key: getattr(self.history, key) for key in TrainingState.__slots__}
-        (partial / STATE).write_bytes(json_bytes(history))
-        if self.early_stopping is not None:
-            self.early_stopping.save(partial)
-        if final.exists():
-            shutil.rmtree(final)
-        publish_dir(partial, final)
-        if self.early_stopping is not None:
-            self.early_stopping.saved(final)
-        kept = 2 if self.pace.size <= _SMALL else 1
-        for old in checkpoints(folder.parent)[:-kept]:
-            shutil.rmtree(old, ignore_errors=True)
-
-    def _go_on_without(self, folder: Path) -> None:
-        """Report once that the disk has no room for a checkpoint."""
-        if not self._told:
-            self._told = True
-            self.notify(without_checkpoint(folder, self.pace.size))
 
 
 def _sum(one: torch.Tensor | None, other: torch.Tensor | None) -> torch.Tensor | None:

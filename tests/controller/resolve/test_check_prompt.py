@@ -64,6 +64,10 @@ NO_TRAIN = "shows training examples, and data.train names none"
                 "budget.max_gpu_hours": f"{UNTRAINED} there is no job to limit",
             },
         ),
+        (
+            {"hardware": {"gpus": 2}},
+            {"hardware.gpus": f"{UNTRAINED} there is no job for GPUs"},
+        ),
         ({"prompt": {"few_shot": 2}}, {"prompt.few_shot": NO_TRAIN}),
         (
             {"data": {"held_out": {"fraction": 0.25}}},

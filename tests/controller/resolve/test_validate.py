@@ -65,6 +65,18 @@ def test_hours_are_limited_where_they_are_counted(told):
     assert told("openai", "budget: {max_usd: 2}\n") == []
 
 
+def test_gpus_are_for_a_backend_that_has_some_and_must_divide_a_step(told):
+    assert told("local-gpu", "hardware: {gpus: 4}\n") == []
+    assert told("openai", "hardware: {gpus: 1}\n") == []
+    assert told("openai", "hardware: {gpus: 2}\n") == [
+        (6, "hardware.gpus", "the openai backend decides itself on what it trains")
+    ]
+    ((line, field, message),) = told("local-gpu", "hardware: {gpus: 3}\n")
+    assert (line, field) == (6, "hardware.gpus")
+    assert message.startswith("the 8 examples of a step")
+    assert message.endswith("cannot be divided among 3 GPUs")
+
+
 def test_all_of_them_are_told_at_once(told):
     more = "tracking: {wandb: {project: cafe}}\nhyperparameters: {ranks: 3}\n"
     assert [field for _, field, _ in told("local-gpu", more)] == [

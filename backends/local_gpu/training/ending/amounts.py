@@ -12,7 +12,7 @@ def amounts(trainer: LabelledTrainer) -> tuple[int, int]:
     tokens, labels = train.tokens * epochs, train.labels * epochs
     if rest:
         batches.epoch = epochs
-        begun = islice(batches, rest * trainer.args.gradient_accumulation_steps)
+        begun = islice(batches, rest * batches.accumulation)
         more, learned = train.part(list(chain.from_iterable(begun)))
         tokens, labels = tokens + more, labels + learned
     return tokens, labels

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from backends.contract.errors import BackendError
 from backends.local_gpu.training.checkpoints import TrainingState
+from backends.local_gpu.training.parallel.parallel import Parallel, gathered
 
 _NEEDING_HELD_OUT: Final = ("eval_steps", "early_stopping")
 FILE: Final = "best.safetensors"
@@ -30,6 +31,7 @@ class EarlyStopping:
     min_delta: float
     model: torch.nn.Module
     history: TrainingState
+    parallel: Parallel = field(default_factory=Parallel)
     _weights: dict[str, torch.Tensor] = field(default_factory=dict)
     _saved: tuple[int, Path] | None = None
     """The step of the best weights on disk, and their file."""
@@ -54,14 +56,20 @@ class EarlyStopping:
         Args:
             step: Its last step.
         """
-        with torch.no_grad():
-            for name, weights in _trained(self.model):
-                if name in self._weights:
-                    weights.copy_(self._weights[name])
+        if not self.parallel.is_sharded:
+            with torch.no_grad():
+                for name, weights in _trained(self.model):
+                    if name in self._weights:
+                        weights.copy_(self._weights[name])
         why = f"stopped at step {step}: {self.reason}" if self.stops else f"ended at step {step}"
         if not self.history.best_step:
             return f"{why}; no held-out loss was finite"
         return f"{why}; the weights of step {self.history.best_step} are kept"
+
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The best weights; of shards, in the first process only."""
+        return self._weights
 
     def judge(self, step: int, loss: float, observed: Mapping[str, float]) -> None:
         """Compare a measurement of trained weights with the best so far; keep better weights."""
@@ -97,7 +105,9 @@ class EarlyStopping:
         Raises:
             BackendError: They are not all there.
         """
-        if not self.history.best_step:
+        if not self.history.best_step or (
+            self.parallel.is_sharded and not self.parallel.world.is_first
+        ):
             return
         found = load_file(folder / FILE) if (folder / FILE).is_file() else {}
         expected = {name: weights.shape for name, weights in _trained(self.model)}
@@ -112,6 +122,9 @@ class EarlyStopping:
         self.saved(folder)
 
     def _keep(self) -> None:
+        if self.parallel.is_sharded:
+            self._weights = gathered(_trained(self.model), self.parallel.world)
+            return
         # New tensors each time would need the memory twice.
         for name, weights in _trained(self.model):
             if name in self._weights:
@@ -121,7 +134,10 @@ class EarlyStopping:
 
 
 def early_stopping_of(
-    settings: Mapping[str, Any], model: torch.nn.Module, history: TrainingState
+    settings: Mapping[str, Any],
+    model: torch.nn.Module,
+    history: TrainingState,
+    parallel: Parallel,
 ) -> EarlyStopping | None:
     """Return the rule that the hyperparameters of a training ask for, if any.
 
@@ -129,12 +145,17 @@ def early_stopping_of(
         settings: Complete hyperparameters.
         model: The model in training.
         history: Its measurements so far.
+        parallel: The processes.
     """
     asked = settings.get("early_stopping")
     if asked is None:
         return None
     return EarlyStopping(
-        patience=asked["patience"], min_delta=asked["min_delta"], model=model, history=history
+        patience=asked["patience"],
+        min_delta=asked["min_delta"],
+        model=model,
+        history=history,
+        parallel=parallel,
     )
 
 

@@ -10,7 +10,8 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from peft import PeftModel
 from backends.atomic_files import write_atomic
 from backends.local_gpu.training.batching import by_length, collate
 from backends.local_gpu.training.loss import LabelledLoss
+from backends.local_gpu.training.parallel.parallel import Parallel
 from backends.local_gpu.training.tokenized_dataset import Tokens
 
 FILE: Final = "reference.npz"
@@ -45,6 +47,7 @@ class Reference:
     """Folder of the checkpoints."""
     note: Callable[[str], None]
     """Receives messages for people."""
+    parallel: Parallel = field(default_factory=Parallel)
 
     def of(self, rows: Mapping[str, Tokens]) -> dict[str, npt.NDArray[np.float64]]:
         """Return the log-probability of the labelled tokens of each row, in nats.
@@ -52,7 +55,9 @@ class Reference:
         Args:
             rows: Rows by a name for the file.
         """
-        known = self._kept(rows)
+        known, world = self._kept(rows), self.parallel.world
+        # Nothing is written before all processes have read.
+        world.wait()
         missing = sum(int(np.isnan(one).sum()) for one in known.values())
         if not missing:
             return known
@@ -60,12 +65,19 @@ class Reference:
         with self._frozen():
             for name, tokens in rows.items():
                 left = np.flatnonzero(np.isnan(known[name]))
-                for batch in by_length(tokens.lengths[left], self.size):
+                if not len(left):
+                    continue
+                for batch, counts in world.own(by_length(tokens.lengths[left], self.size)):
                     places = left[batch].tolist()
-                    known[name][places] = self._measured(tokens, places)
+                    values = self._measured(tokens, places)
+                    if counts:
+                        known[name][places] = values
                     if time.monotonic() - saved > _SAVE_S:
                         self._keep(known)
                         saved = time.monotonic()
+                # What other processes have measured is not known here yet.
+                here = torch.from_numpy(np.nan_to_num(known[name][left]))
+                known[name][left] = world.sum(here).numpy()
         self._keep(known)
         took = time.monotonic() - began
         self.note(f"measured {missing:,} answers with the base model in {took:.1f} s")
@@ -74,7 +86,8 @@ class Reference:
     def _measured(self, tokens: Tokens, places: list[int]) -> npt.NDArray[np.float64]:
         device = next(self.model.parameters()).device
         batch = {key: value.to(device) for key, value in collate(tokens, places).items()}
-        found: npt.NDArray[np.float64] = -self.loss.per_example(batch).double().cpu().numpy()
+        losses = self.parallel.run(partial(self.loss.per_example, batch))
+        found: npt.NDArray[np.float64] = -losses.double().cpu().numpy()
         return found
 
     @contextmanager
@@ -98,6 +111,8 @@ class Reference:
         return found if same else unknown
 
     def _keep(self, known: Mapping[str, npt.NDArray[np.float64]]) -> None:
+        if not self.parallel.world.is_first:
+            return
         data = io.BytesIO()
         np.savez(data, allow_pickle=False, **known)
         self.folder.mkdir(parents=True, exist_ok=True)

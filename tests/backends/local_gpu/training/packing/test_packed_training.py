@@ -11,6 +11,8 @@ from backends.contract.errors import BackendError, HyperparametersInvalid
 from backends.local_gpu.jobs.run_dir import create
 from backends.local_gpu.training import train as training
 from backends.local_gpu.training.packing.self_check import start_packing
+from backends.local_gpu.training.start import examples as start_examples
+from backends.local_gpu.training.start import objective as start_objective
 
 pytestmark = [
     pytest.mark.torch,
@@ -88,7 +90,7 @@ def test_a_training_with_filled_batches_resumes_exactly(
             monkeypatch.undo()
             monkeypatch.setenv("FTCTL_CHECKPOINT_SECONDS", "0")
             # Nothing is encoded again: the tokens are on the disk.
-            monkeypatch.setattr(training, "encode_file", pytest.fail)
+            monkeypatch.setattr(start_examples, "encode_file", pytest.fail)
             stop = training.Stop(cancel=run.cancel)
         assert training.train(run, stop)
         made.append(run)
@@ -155,6 +157,6 @@ def test_a_run_whose_model_does_not_keep_examples_apart_stops_with_words(
         monkeypatch.setattr(type(model), "_supports_attention_backend", False)
         start_packing(model, loss, tokens, precision)
 
-    monkeypatch.setattr(training, "start_packing", leaking)
+    monkeypatch.setattr(start_objective, "start_packing", leaking)
     with pytest.raises(BackendError, match="does not keep packed examples apart"):
         train_here(recipe=2, rows=examples(4), packing=True)

@@ -154,7 +154,7 @@ def test_no_step_waits_for_the_device(
     if not packing:
         # On a GPU, padded batches have the same attention.
         monkeypatch.setattr(
-            training, "_choose_attention", lambda model, job, _, of: start_packing(
+            training, "choose_attention", lambda model, job, _, of, __: start_packing(
                 model, job.loss, job.train.rows, of
             )
         )  # fmt: skip

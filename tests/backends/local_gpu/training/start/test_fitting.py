@@ -30,7 +30,7 @@ def trained(train_here):
 
 @pytest.mark.parametrize("tuning", [{"lora_dropout": 0.2}, {"finetuning_type": "full"}])
 def test_checkpointing_changes_no_bit(trained, tuning, monkeypatch):
-    fitting = import_module("backends.local_gpu.training.fitting")
+    fitting = import_module("backends.local_gpu.training.start.fitting")
     switched, checkpoint_layers = [], fitting.checkpoint_layers
 
     def noted(model):
@@ -48,7 +48,7 @@ def test_checkpointing_changes_no_bit(trained, tuning, monkeypatch):
 
 
 def test_checkpointing_is_switched_on_where_the_memory_asks_for_it(trained, monkeypatch):
-    fitting = import_module("backends.local_gpu.training.fitting")
+    fitting = import_module("backends.local_gpu.training.start.fitting")
     monkeypatch.setattr(fitting, "_usable", lambda _: 1)
     facts, said = trained("a")
     assert "gradient checkpointing is on: without it, the memory would not do" in said

@@ -1,0 +1,12 @@
+"""What the processes of a job on several devices and the process that starts them agree on."""
+
+from typing import Final
+
+STOPPED: Final = 143
+"""Exit status after SIGTERM, as in shells."""
+AGAIN: Final = 75
+"""Exit status of a process that has too little memory: all start again, with smaller batches."""
+LOST: Final = 76
+"""Exit status of a process that lost another one of the same job."""
+RENDEZVOUS: Final = "FTCTL_RENDEZVOUS"
+"""Environment variable: file by which the processes find each other."""

@@ -1,0 +1,136 @@
+"""The processes of one job on several devices: one for each device, and this one, which starts them.
+
+`python -m backends.local_gpu.jobs.ranks DIR`, which `device_queue` becomes once it has the devices.
+The variables that a process reads have torchrun's names. torchrun itself puts each process into a
+session of its own, where a signal to the job misses it, closes the locks of the job's devices, and
+kills after 30 seconds what still saves a checkpoint.
+
+Whatever ends one process unexpectedly ends all of them, and the job continues from its newest
+checkpoint when it is submitted again. Imports the standard library only.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NoReturn
+
+from backends.local_gpu.jobs.child_process import become, python_module
+from backends.local_gpu.jobs.devices import DEVICE, is_cpu
+from backends.local_gpu.jobs.rank_protocol import AGAIN, RENDEZVOUS, STOPPED
+from backends.local_gpu.jobs.run_dir import RunDir
+
+_MODULE: Final = "backends.local_gpu.training.train"
+_LOOK_S: Final = 0.1
+_GRACE_S: Final = 30.0
+"""Seconds that the others may take to end once the first process has ended as it should."""
+_DIE_WITH_PARENT: Final = 1
+"""PR_SET_PDEATHSIG of Linux."""
+_LOOPBACK: Final = "lo" if sys.platform == "linux" else "lo0"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the processes of a job; return the exit status of the job."""
+    run, devices = RunDir(path=Path(arguments[0]).absolute()), os.environ[DEVICE].split(",")
+    while True:
+        status = _follow(run, devices)
+        if status != AGAIN:
+            return status
+
+
+def _follow(run: RunDir, devices: list[str]) -> int:
+    """Start the processes, and wait until all have ended."""
+    # Processes that were killed leave it behind.
+    run.rendezvous.unlink(missing_ok=True)
+    ranks: dict[int, int] = {}
+
+    def hand_on_signal(number: int, frame: object) -> None:
+        del frame
+        _send(ranks, number)
+
+    signal.signal(signal.SIGTERM, hand_on_signal)
+    for rank in range(len(devices)):
+        ranks[_start(run, devices, rank)] = rank
+    worst, first, deadline = 0, 0, float("inf")
+    while ranks:
+        if time.monotonic() > deadline:
+            _send(ranks, signal.SIGKILL)
+        pid, code = _ended()
+        if pid not in ranks:
+            continue
+        rank = ranks.pop(pid)
+        if code in {0, STOPPED}:
+            first = code if rank == 0 else first
+            # The first process writes the model, and the others are not needed for that.
+            if rank == 0 or code == STOPPED:
+                deadline = time.monotonic() + _GRACE_S
+        elif not worst:
+            worst = code
+            if code != AGAIN:
+                _report(rank, pid, code)
+            _send(ranks, signal.SIGKILL)
+    run.rendezvous.unlink(missing_ok=True)
+    return first if not worst else worst if worst > 0 else 128 - worst
+
+
+def _start(run: RunDir, devices: list[str], rank: int) -> int:
+    """Start a process; return its ID."""
+    here = os.getpid()
+    pid = os.fork()
+    return pid or _become(run, devices, rank, here)
+
+
+def _become(run: RunDir, devices: list[str], rank: int, parent: int) -> NoReturn:
+    """Become the process of a rank, which does not outlive its parent."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with suppress(AttributeError):
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    device, count = devices[rank], len(devices)
+    threads = os.environ.get("OMP_NUM_THREADS", "1")
+    environment = {
+        "GLOO_SOCKET_IFNAME": _LOOPBACK,
+        "NCCL_SOCKET_IFNAME": _LOOPBACK,
+        **os.environ,
+        DEVICE: device,
+        "CUDA_VISIBLE_DEVICES": "" if is_cpu(device) else device,
+        "OMP_NUM_THREADS": str(max(1, int(threads) // count)) if threads.isdigit() else threads,
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(count),
+        RENDEZVOUS: str(run.rendezvous),
+    }
+    become(python_module(_MODULE, str(run.path)), environment)
+
+
+def _ended() -> tuple[int, int]:
+    """Return a process that has ended and its exit status; (0, 0) if none has for a moment."""
+    try:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return 0, 0
+    if pid == 0:
+        time.sleep(_LOOK_S)
+        return 0, 0
+    return pid, os.waitstatus_to_exitcode(status)
+
+
+def _send(ranks: dict[int, int], number: int) -> None:
+    for pid in list(ranks):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _report(rank: int, pid: int, code: int) -> None:
+    """Write to the log how a process ended that should not have."""
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+    sys.stderr.write(f"ftctl: process {pid} of device {rank + 1} {how}; the others end with it\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Start of a training: examples, a model that fits its device, and an objective."""
