@@ -110,6 +110,8 @@ class Family:
     """Sizes under this architecture's own names."""
 
 
+BAR = "\uff5c"
+"""The wide bar of DeepSeek's control tokens."""
 IM = ("<|im_start|>", "<|im_end|>")
 CALLS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 THINK = ("<think>", "</think>")
@@ -302,8 +304,10 @@ FAMILIES: Mapping[str, Family] = {
         tokens=Tokens(
             special=(*GLM, "<|observation|>"),
             ends=("<|endoftext|>", "<|user|>", "<|observation|>"),
-            added=(*THINK, *CALLS[:2], "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
-            + ("/nothink",),
+            added=(
+                *(*THINK, *CALLS[:2], "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
+                "/nothink",
+            ),
         ),
         otherwise=GLM4,
     ),
@@ -311,8 +315,10 @@ FAMILIES: Mapping[str, Family] = {
         config="Exaone4",
         template=EXAONE4,
         tokens=Tokens(
-            special=("[PAD]", "[BOS]", "[|system|]", "[|user|]", "[|assistant|]", "[|endofturn|]")
-            + ("[|tool|]",),
+            special=(
+                *("[PAD]", "[BOS]", "[|system|]", "[|user|]", "[|assistant|]", "[|endofturn|]"),
+                "[|tool|]",
+            ),
             ends=("[|endofturn|]",),
             begins="[BOS]",
             added=THINK,
@@ -340,18 +346,18 @@ FAMILIES: Mapping[str, Family] = {
         template="deepseek_r1_distill",
         tokens=Tokens(
             special=(
-                "<｜end▁of▁sentence｜>",
-                "<｜begin▁of▁sentence｜>",
-                "<｜User｜>",
-                "<｜Assistant｜>",
+                f"<{BAR}end▁of▁sentence{BAR}>",
+                f"<{BAR}begin▁of▁sentence{BAR}>",
+                f"<{BAR}User{BAR}>",
+                f"<{BAR}Assistant{BAR}>",
                 *IM,
             ),
-            ends=("<｜end▁of▁sentence｜>",),
-            begins="<｜begin▁of▁sentence｜>",
+            ends=(f"<{BAR}end▁of▁sentence{BAR}>",),
+            begins=f"<{BAR}begin▁of▁sentence{BAR}>",
             added=THINK,
             always_begins=True,
         ),
-        otherwise=CHATML.replace("<|im_end|>", "<｜end▁of▁sentence｜>"),
+        otherwise=CHATML.replace("<|im_end|>", f"<{BAR}end▁of▁sentence{BAR}>"),
     ),
     "nemotron-template": Family(
         config="Llama",
@@ -506,7 +512,7 @@ def _of_blanks(lib: Any, kind: str) -> Any:
         show_progress=False,
         limit_alphabet=300,
     )
-    made.train_from_iterator([word.replace(" ", "▁") for word in TEXT.split(" ")], trainer)
+    made.train_from_iterator([f"▁{word}" for word in TEXT.split(" ")], trainer)
     raw = json.loads(made.to_str())
     # The letters are plain tokens.
     raw["added_tokens"] = [one for one in raw["added_tokens"] if one["content"] not in letters]

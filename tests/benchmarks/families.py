@@ -34,7 +34,6 @@ from safetensors.torch import load_file
 from backends.local_gpu.json_files import read_json, read_lines
 from backends.local_gpu.tokens.chat_tokens import load_chat
 from controller.cli import run as ftctl
-from tests.children import ROOT, child, until
 from tests.tiny_families import FAMILIES, make_family, published
 from tests.warm_children import warm_python
 
@@ -47,9 +46,9 @@ GREETINGS = ("Hi.", "Hello!", "Good morning.", "Please help:", "Excuse me:", "So
 """Each question is asked once with each greeting; the first is held out."""
 KILLED_AT = 3
 MODES = {
-    "lora": "{r: 16, learning_rate: 1e-2",
+    "lora": "{r: 16, learning_rate: 4e-3",
     "full": "{finetuning_type: full, learning_rate: 3e-3",
-    "nf4": "{quantization: nf4, dtype: bfloat16, r: 16, learning_rate: 1e-2",
+    "nf4": "{quantization: nf4, dtype: bfloat16, r: 16, learning_rate: 4e-3",
 }
 SPEC = """\
 backend: local-gpu
@@ -57,7 +56,7 @@ base_model: ../models/base
 data:
   train: [{{path: data/train.jsonl}}]
   held_out: [{{path: data/held_out.jsonl}}]
-hyperparameters: {mode}, num_train_epochs: 50, per_device_train_batch_size: 21,
+hyperparameters: {mode}, num_train_epochs: 80, per_device_train_batch_size: 21,
   lr_scheduler_type: constant_with_warmup, warmup_steps: 5, eval_steps: 1000}}
 evaluation:
   metrics: [exact_match]
@@ -163,14 +162,14 @@ def train(row: Row) -> str:
 
 
 def evaluate(row: Row) -> str:
-    """Compare the scores of the tuned models with what they were taught."""
-    scores = {}
+    """Compare the held-out scores with those of the base, which never stops."""
     for name in MODES:
         shown = json.loads(called(row, "--json", "show", name))
-        (build,) = shown["builds"]
-        scores[name] = build["evaluation"]["scores"]["candidate"]["exact_match"]["value"]
-    if any(score < 1 for score in scores.values()):
-        raise NotAsExpected(f"exact_match {scores}")
+        (build,) = shown["builds"].values()
+        scores = build["evaluation"]["scores"]
+        base, tuned = scores["base"], scores["candidate"]
+        if tuned["held_out_loss"] > base["held_out_loss"] / 2 or tuned["stop_rate"] < 1:
+            raise NotAsExpected(f"{name}: base {base}, tuned {tuned}")
     return "yes"
 
 
@@ -199,7 +198,7 @@ def reload_peft(row: Row) -> str:
     for name in ("lora", "nf4"):
         folder = row.folder / name / "adapter"
         model = peft.PeftModel.from_pretrained(opened(row, row.base), folder)
-        asked_plainly(row, model.eval(), folder)
+        asked_plainly(model.eval(), folder)
     return "yes"
 
 
@@ -207,7 +206,7 @@ def reload_merged(row: Row) -> str:
     """Load the merged models with plain transformers; what sees must be untouched."""
     for name in ("lora", "nf4"):
         folder = row.folder / name / "merged"
-        asked_plainly(row, opened(row, folder), folder)
+        asked_plainly(opened(row, folder), folder)
         same_vision(row, folder)
     return "yes"
 
@@ -215,7 +214,7 @@ def reload_merged(row: Row) -> str:
 def reload_full(row: Row) -> str:
     """Load the fully trained model with plain transformers."""
     folder = Path(called(row, "model", "full", "--path").strip())
-    asked_plainly(row, opened(row, folder), folder)
+    asked_plainly(opened(row, folder), folder)
     return "yes"
 
 
@@ -235,7 +234,7 @@ def opened(row: Row, folder: Path) -> transformers.PreTrainedModel:
     return model.eval()
 
 
-def asked_plainly(row: Row, model: torch.nn.Module, folder: Path) -> None:
+def asked_plainly(model: torch.nn.Module, folder: Path) -> None:
     """Ask a model with `generate` alone; it must answer as taught and end with a stop token."""
     reader = load_chat(folder, None)
     stops = json.loads((folder / "generation_config.json").read_text())["eos_token_id"]
@@ -307,7 +306,9 @@ def rows(names: list[str], root: Path) -> int:
         try:
             done.extend(outcome for _, outcome in cells(name, folder))
         except Exception as error:  # noqa: BLE001 - the other families go on
-            failures.append(f"{name}: {columns[len(done)]}: {type(error).__name__}: {error}")
+            failure = f"{name}: {columns[len(done)]}: {type(error).__name__}: {error}"
+            failures.append(failure)
+            print(f"! {failure}", file=sys.stderr, flush=True)
             done.append("FAILED")
         done += [""] * (len(columns) - len(done))
         seconds = f"{time.monotonic() - began:.0f}"

@@ -49,6 +49,8 @@ class Training:
     """Most logits that exist at once."""
     half: bool
     """True if `dtype: auto` means 16 bits on the device."""
+    on_host: bool = False
+    """True if the device is the machine itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +152,12 @@ def _ways(training: Training) -> Iterator[Fit]:
             batch = Batch(
                 rows=size * (2 if training.method == DPO.name else 1), length=training.longest
             )
-            plan = Plan(half=half, tile=training.tile, checkpointing=checkpointing)
+            plan = Plan(
+                half=half,
+                tile=training.tile,
+                checkpointing=checkpointing,
+                on_host=training.on_host,
+            )
             here = {**settings, "gradient_accumulation_steps": accumulation}
             yield Fit(
                 need=estimate(training.shape, here, batch, plan),

@@ -11,6 +11,7 @@ from backends.local_gpu.memory.fit import Fit, Training, fit, longest_example, w
 from backends.local_gpu.memory.room import Room
 from backends.local_gpu.memory.shape import Shape
 from backends.local_gpu.memory.tile_size import ELEMENTS, ELEMENTS_ELSE
+from backends.local_gpu.models.targets.trained_part import trained_part
 
 _GB: Final = 2**30
 
@@ -44,6 +45,7 @@ def memory_of(
         longest=longest,
         tile=ELEMENTS["cuda"] if on_gpu else ELEMENTS_ELSE,
         half=room is not None and room.half,
+        on_host=room is not None and room.device == CPU,
     )
     usable = None if room is None else room.usable
     found = fit(training, usable)
@@ -59,10 +61,12 @@ def memory_of(
             "gradients": found.need.gradients,
             "optimiser": found.need.optimiser,
             "activations": found.need.activations,
+            **({"best weights": found.need.best} if found.need.best else {}),
         },
         remark=remark_of(found, settings, longest),
         problem=problem,
         remedy=remedy,
+        trains=trained_part(shape.stored, settings),
     )
 
 

@@ -49,6 +49,7 @@ def make_fit(
         longest=longest,
         tile=ELEMENTS.get(where, ELEMENTS_ELSE),
         half=dtype != torch.float32,
+        on_host=where == CPU,
     )
     found = fit(training, _usable(where))
     if found.checkpointing:
