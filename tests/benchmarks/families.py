@@ -31,6 +31,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
+from backends.contract.errors import BackendError
 from backends.local_gpu.json_files import read_json, read_lines
 from backends.local_gpu.tokens.chat_tokens import load_chat
 from controller.cli import run as ftctl
@@ -67,7 +68,14 @@ PATIENCE_S = 240.0
 LONGEST = 32
 
 
-class NotAsExpected(Exception):
+FAULTS = (
+    *(ArithmeticError, AssertionError, BackendError, LookupError, OSError, RuntimeError),
+    *(TypeError, ValueError),
+)
+"""Errors after which the other families go on."""
+
+
+class NotAsExpected(RuntimeError):
     """What a step came to, where it is not what it should be."""
 
 
@@ -305,7 +313,7 @@ def rows(names: list[str], root: Path) -> int:
         began, done = time.monotonic(), []
         try:
             done.extend(outcome for _, outcome in cells(name, folder))
-        except Exception as error:  # noqa: BLE001 - the other families go on
+        except FAULTS as error:
             failure = f"{name}: {columns[len(done)]}: {type(error).__name__}: {error}"
             failures.append(failure)
             print(f"! {failure}", file=sys.stderr, flush=True)

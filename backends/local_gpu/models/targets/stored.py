@@ -63,12 +63,19 @@ def read_stored(folder: Path) -> Stored | None:
     text: Mapping[str, Any] = inner if isinstance(inner, dict) else config
     own = {_as_loaded(name): size for name, size in sizes.items() if not _BESIDE.search(name)}
     kind = str(text.get("model_type", config.get("model_type", "")))
-    found = [*_joined(own)] if kind in JOINED_TYPES else []
+    found = [*_joined(own, has_names=kind in JOINED_TYPES)]
     joined = bool(found)
     for name, size in own.items():
-        if joined and _EXPERT.match(name):
+        match = _EXPERT.match(name)
+        if match is not None and match[3] in _JOINED_AS:
             continue
-        one = _candidate(name, size, joined=joined, transposed=kind in _TRANSPOSED)
+        one = _candidate(
+            name,
+            size,
+            former=("gate",) if joined and kind in JOINED_TYPES else (),
+            routes=joined,
+            transposed=kind in _TRANSPOSED,
+        )
         if one is not None:
             found.append(one)
     ties = text.get("tie_word_embeddings", config.get("tie_word_embeddings")) is not False
@@ -87,8 +94,13 @@ def _as_loaded(name: str) -> str:
     return name.replace(".block_sparse_moe.", ".mlp.")
 
 
-def _joined(own: Mapping[str, list[int]]) -> Iterator[Candidate]:
-    """Yield the experts of each layer as the two parameters that they become."""
+def _joined(own: Mapping[str, list[int]], *, has_names: bool) -> Iterator[Candidate]:
+    """Yield the experts of each layer as the two parameters that they become.
+
+    Args:
+        own: Sizes by the names in the files.
+        has_names: True if `target_modules` chooses experts by their names in the files.
+    """
     banks: dict[tuple[str, str], list[tuple[str, list[int]]]] = {}
     counts: dict[str, int] = {}
     for name, size in own.items():
@@ -106,12 +118,14 @@ def _joined(own: Mapping[str, list[int]]) -> Iterator[Candidate]:
             out=sum(size[0] for _, size in parts),
             into=parts[0][1][1],
             experts=counts[owner],
-            former=tuple(part for part, _ in parts),
-            joins=len(parts),
+            former=tuple(part for part, _ in parts) if has_names else (),
+            joins=len(parts) if has_names else 1,
         )
 
 
-def _candidate(name: str, size: list[int], *, joined: bool, transposed: bool) -> Candidate | None:
+def _candidate(
+    name: str, size: list[int], *, former: tuple[str, ...], routes: bool, transposed: bool
+) -> Candidate | None:
     owner, _, key = name.rpartition(".")
     last = owner.rpartition(".")[2]
     if len(size) == _BANK and "experts" in name:
@@ -122,8 +136,7 @@ def _candidate(name: str, size: list[int], *, joined: bool, transposed: bool) ->
         return Candidate(name=owner, kind=Kind.OTHER, out=prod(size), into=1)
     if last in _EMBEDDINGS:
         return Candidate(name=owner, kind=Kind.EMBEDDING, out=size[1], into=size[0])
-    if last in _ROUTERS and (joined or last == "router"):
-        former = ("gate",) if joined else ()
+    if last in _ROUTERS and (routes or last == "router"):
         return Candidate(name=name, kind=Kind.ROUTER, out=size[0], into=size[1], former=former)
     out, into = reversed(size) if transposed else size
     kind = Kind.HEAD if last == "lm_head" else Kind.LINEAR

@@ -29,9 +29,15 @@ def trained_part(stored: Stored, settings: Mapping[str, Any]) -> TrainedPart | N
     return TrainedPart(
         parameters=size,
         of=stored.weights,
-        adapter_bytes=_FLOAT * size,
+        adapter_bytes=_FLOAT * (size + _stored_twice(stored.known, chosen)),
         warnings=tuple(_warnings(stored.known, chosen, stored.weights)),
     )
+
+
+def _stored_twice(known: Known, chosen: Targets) -> int:
+    """Return the weights that an adapter's file has under the names of both ends of a model."""
+    ends = [one.size for one in chosen.saved if one.kind is Kind.EMBEDDING]
+    return sum(ends) if known.tied else 0
 
 
 def _warnings(known: Known, chosen: Targets, weights: int) -> Iterator[str]:
