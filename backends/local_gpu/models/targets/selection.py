@@ -14,6 +14,8 @@ from typing import Any, Final, TypeAlias
 EVERY: Final = "all-linear"
 FIELDS: Final = ("target_parameters", "exclude_modules", "layers_to_transform", "modules_to_save")
 """Hyperparameters that choose beside `target_modules`."""
+CHOICES: Final = ("target_modules", *FIELDS)
+"""Hyperparameters that choose what an adapter trains."""
 _INDEX: Final = re.compile(r".*?\.[^.]*\.(\d+)\.")
 """Number of a layer, by peft's rule: the first in its name."""
 Names: TypeAlias = str | Sequence[str]
