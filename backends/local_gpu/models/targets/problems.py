@@ -1,5 +1,6 @@
 """Choices of layers and parameters that a base model cannot fulfil, with the nearest names."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from backends.local_gpu.models.targets.selection import (
 )
 from backends.local_gpu.models.targets.stored import Stored
 
+_WORD: Final = re.compile(r"\w+")
 _SHOWN: Final = 12
 """Largest number of names in a message."""
 
@@ -157,7 +159,8 @@ def _quantised(chosen: Targets) -> Iterator[FieldProblem]:
 
 def _nothing_matches(field: str, pattern: str, layers: Iterable[Candidate]) -> FieldProblem:
     names = [one.name for one in layers]
-    near = did_you_mean(pattern, sorted({_last(name) for name in names}))
+    words = _WORD.findall(pattern) or [pattern]
+    near = did_you_mean(words[-1], sorted({_last(name) for name in names}))
     example = f" Whole names are such as {names[0]}." if names else ""
     return FieldProblem(
         field=field,

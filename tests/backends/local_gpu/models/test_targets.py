@@ -14,7 +14,12 @@ from backends.local_gpu.models.targets.stored import read_stored
 from backends.local_gpu.models.targets.trained_part import trained_part
 from tests.tiny_families import make_family
 
-pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:The following .*_pattern keys did not match:RuntimeWarning"),
+]
 MOE, SHARES, SEES, FUSED = "qwen3-moe", "smollm3", "gemma3-vision", "gpt-oss"
 
 
