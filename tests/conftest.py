@@ -1,9 +1,7 @@
 """What every test may use: golden files, rewritten by `--update-golden`, and waiting."""
 
 import os
-import shlex
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
@@ -12,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from backends.local_gpu.jobs.child_process import child_environment
-from tests.children import child, until
+from tests.children import until
+from tests.warm_children import warm_python as warm_python_in
 
 GOLDEN = Path(__file__).parent / "golden"
 ROOM_BYTES = 4 << 30
@@ -97,18 +95,8 @@ def warm_python(tmp_path_factory) -> Iterator[str]:
     """Stand in for Python where what children import shall be imported already."""
     if find_spec("torch") is None:
         pytest.skip("the training packages are not installed")
-    folder = tmp_path_factory.mktemp("warm")
-    here, address = Path(__file__).parent, folder / "socket"
-    relay = shlex.join([sys.executable, "-I", "-S", str(here / "warm_relay.py"), str(address)])
-    program = folder / "python"
-    program.write_text(f'#!/bin/sh\nexec {relay} "$@"\n')
-    program.chmod(0o755)
-    environment = child_environment({**os.environ, "CUDA_VISIBLE_DEVICES": "-1"})
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    command = [sys.executable, "-m", "tests.warm_server", str(address)]
-    with child(command, cwd=here.parent, env=environment, **pipes) as server:
-        assert server.stdout.readline() == b"ready\n"
-        yield str(program)
+    with warm_python_in(tmp_path_factory.mktemp("warm")) as program:
+        yield program
 
 
 @pytest.fixture

@@ -21,11 +21,12 @@ import traceback
 import warnings
 from typing import NoReturn
 
+from backends.local_gpu.export import export_worker
 from backends.local_gpu.inference import engine_worker
 from backends.local_gpu.jobs import device_queue, ranks
 from backends.local_gpu.training import train
 
-MODULES = {module.__name__ for module in (engine_worker, train, device_queue, ranks)}
+MODULES = {module.__name__ for module in (engine_worker, train, device_queue, export_worker, ranks)}
 """What children become; imported here, once."""
 SIZE = 1 << 20
 MOST_FILES = 64

@@ -95,6 +95,20 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedPart:
+    """Part of a base model that a training changes."""
+
+    parameters: int
+    """Number of trained weights."""
+    of: int
+    """Number of weights of the base model."""
+    adapter_bytes: int | None = None
+    """Size of the adapter's file; None where the model's own weights are trained."""
+    warnings: tuple[str, ...] = ()
+    """What a person should know, such as experts that are not among it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """Memory that a training needs on its device, in bytes."""
 
@@ -109,6 +123,8 @@ class Memory:
     """Reason why the training cannot fit; empty if it can."""
     remedy: str = ""
     """Remedy that would make it fit, as an imperative sentence."""
+    trains: TrainedPart | None = None
+    """Part of the base model that is trained, where that is known."""
 
 
 class JobState(StrEnum):

@@ -65,6 +65,9 @@ from backends.local_gpu.models.adapter_layers import problems_of, read_layers
 from backends.local_gpu.models.adopted_adapters import take_over
 from backends.local_gpu.models.architectures import require_trainable
 from backends.local_gpu.models.packable import packing_problems
+from backends.local_gpu.models.targets.problems import choice_problems
+from backends.local_gpu.models.targets.selection import chooses_more
+from backends.local_gpu.models.targets.stored import read_stored
 from backends.local_gpu.planned_steps import planned_steps
 from backends.local_gpu.tokens.inspector import LocalInspector
 
@@ -392,5 +395,8 @@ def _require_fitting(base_model: BaseModel, settings: Mapping[str, Json]) -> Non
     if settings.get("target_modules", _EVERY) != _EVERY or special:
         layers = read_layers(folder)
         problems += [] if layers is None else problems_of(layers, settings)
+    if not problems and chooses_more(settings):
+        stored = read_stored(folder)
+        problems += [] if stored is None else choice_problems(stored, settings)
     if problems:
         raise HyperparametersInvalid(problems)

@@ -4,18 +4,19 @@
 Settings that cannot change the trained weights (checkpoints, logging) are not hyperparameters.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from backends.contract import common_names as common
 from backends.contract.errors import FieldProblem, HyperparametersInvalid
 from backends.contract.inspector import Json
 from backends.contract.methods import CONTINUED_PRETRAINING, DPO, KTO, SUPERVISED
 from backends.did_you_mean import did_you_mean, use_one_of
-from backends.excerpt import dotted
-from backends.pydantic_errors import in_our_words
+from backends.excerpt import dotted, excerpt
+from backends.pydantic_errors import InvalidValue, in_our_words
 
 RECIPE: Final = 1
 """Raised whenever the same settings would train other weights: then it is another identity."""
@@ -37,6 +38,10 @@ _LATER: Final[Mapping[str, Json]] = {
     "max_steps": None,
     "eval_steps": None,
     "early_stopping": None,
+    "target_parameters": None,
+    "exclude_modules": None,
+    "layers_to_transform": None,
+    "modules_to_save": None,
 }
 """Settings newer than recorded builds: left out at their default, so fingerprints do not change."""
 
@@ -178,6 +183,32 @@ class _Marks(BaseModel):
     """Weight of the losses of bad answers."""
 
 
+def _pattern(value: str) -> str:
+    """Require a pattern of layers' names.
+
+    Raises:
+        InvalidValue: It is a single name, or not a regular expression.
+    """
+    if not set(value) & _PATTERN_MARKS:
+        name = value or "q_proj"
+        raise InvalidValue(
+            f"{excerpt(value)} is neither a list of names nor a pattern of whole names",
+            f"Write a list: `[{name}]`.",
+        )
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise InvalidValue(
+            f"is not a pattern of names: {error}", "Correct it, or write a list of names."
+        ) from None
+    return value
+
+
+_PATTERN_MARKS: Final = frozenset("*+?()[]{}|\\^$")
+_Names: TypeAlias = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+_Pattern: TypeAlias = Annotated[str, AfterValidator(_pattern)]
+
+
 class _Adapter(BaseModel):
     """Settings of an adapter."""
 
@@ -201,11 +232,28 @@ class _Adapter(BaseModel):
     a low `r`."""
     loraplus_lr_ratio: float | None = Field(default=None, ge=1, le=1000, allow_inf_nan=False)
     """Rate of the adapter's second matrix as a multiple of `learning_rate` (LoRA+), such as 16."""
-    target_modules: (
-        Literal["all-linear"]
-        | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
-    ) = "all-linear"
-    """Layers that get an adapter: `all-linear`, or names as in `[q_proj, v_proj]`."""
+    target_modules: Literal["all-linear"] | _Pattern | _Names = "all-linear"
+    """Layers that get an adapter: `all-linear`, names as in `[q_proj, v_proj]`, or a pattern of whole
+    names as in `'.*\\.self_attn\\.(q|v)_proj'`."""
+    target_parameters: _Names | None = None
+    """Parameters that get an adapter beside these layers, where experts share one, as in
+    `[experts.gate_up_proj, experts.down_proj]`."""
+    exclude_modules: _Pattern | _Names | None = None
+    """What gets no adapter, by names or a pattern: `[gate]` leaves a router as it is, `[experts]` all
+    experts."""
+    layers_to_transform: (
+        Annotated[list[Annotated[int, Field(ge=0, le=9999)]], Field(min_length=1)] | None
+    ) = None
+    """Numbers of the only layers that get an adapter, from 0 on, as in `[0, 1]`."""
+    modules_to_save: _Names | None = None
+    """Layers that are trained whole beside the adapter and saved with it, as in `[embed_tokens,
+    lm_head]`. Where a base model uses the same weights for both, they stay the same."""
+
+    @field_validator("layers_to_transform", "modules_to_save", "target_parameters")
+    @classmethod
+    def _in_order(cls, value: list[Any] | None) -> list[Any] | None:
+        # The order and repetitions have no meaning, so they must not make another identity.
+        return None if value is None else sorted(set(value))
 
 
 _READ_AS: Final[Mapping[str, tuple[type[BaseModel], ...]]] = {

@@ -24,7 +24,11 @@ from backends.local_gpu.memory.shape import read_shape
 from backends.local_gpu.memory.tile_size import ELEMENTS_ELSE
 from backends.local_gpu.models.adapters import add_adapter, share_inputs
 from backends.local_gpu.models.model_folders import load_model
+from backends.local_gpu.models.targets.problems import choice_problems
+from backends.local_gpu.models.targets.selection import chooses_more
 from backends.local_gpu.training.batching import collate
+from backends.local_gpu.training.checkpoints import TrainingState
+from backends.local_gpu.training.ending.stopping import FILE, early_stopping_of
 from backends.local_gpu.training.loss import computing, labelled_loss
 from backends.local_gpu.training.start.fitting import checkpoint_layers
 from backends.local_gpu.training.tokenized_dataset import Tokens
@@ -50,6 +54,14 @@ GATED_DELTA = {
     "linear_value_head_dim": 32,
 }
 SEES = {"hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "depth": 1}
+PATCHES = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
 MODELS = {
     "llama": ("Llama", SIZES),
     "qwen2": ("Qwen2", SIZES),
@@ -64,6 +76,14 @@ MODELS = {
     "gemma2": ("Gemma2", SIZES | {"head_dim": 32}),
     "gemma3": ("Gemma3", SIZES | {"head_dim": 32, "sliding_window": 64}),
     "phi3": ("Phi3", SIZES | IDS),
+    "gemma3-vision": (
+        "Gemma3Vision",
+        {"text": SIZES | {"head_dim": 32, "sliding_window": 64}, "vision": PATCHES},
+    ),
+    "mixtral": (
+        "Mixtral",
+        SIZES | IDS | {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": None},
+    ),
     "gpt-oss": (
         "GptOss",
         SIZES
@@ -84,6 +104,7 @@ MODELS = {
 }
 SPECIAL = {
     "Gemma3": ("Gemma3TextConfig", "Gemma3ForCausalLM"),
+    "Gemma3Vision": ("Gemma3Config", "Gemma3ForConditionalGeneration"),
     "GPT2": ("GPT2Config", "GPT2LMHeadModel"),
     "Qwen3_5": ("Qwen3_5Config", "Qwen3_5ForConditionalGeneration"),
 }
@@ -95,6 +116,10 @@ WAYS = {
     "dora-float32": {"use_dora": True},
     "full-float32": {"finetuning_type": "full"},
     "full-bfloat16": {"finetuning_type": "full", "dtype": "bfloat16"},
+    "lora-stopping": {"early_stopping": {"patience": 3}},
+    "full-stopping": {"finetuning_type": "full", "early_stopping": {"patience": 3}},
+    "lora-whole": {"modules_to_save": ["embed_tokens", "lm_head"]},
+    "lora-experts": {"target_parameters": ["experts.gate_up_proj", "experts.down_proj"]},
 }
 
 
@@ -104,7 +129,10 @@ def write_model(name, folder):
     config, model = SPECIAL.get(kind, (f"{kind}Config", f"{kind}ForCausalLM"))
     if "text" in sizes:
         vision = sizes["vision"] | {"out_hidden_size": sizes["text"]["hidden_size"]}
+        images = {"mm_tokens_per_image": 4, "image_token_index": 1999}
+        images |= {"boi_token_index": 1998, "eoi_token_index": 1997}
         sizes = {"text_config": sizes["text"], "vision_config": vision}
+        sizes |= images if kind == "Gemma3Vision" else {}
     torch.manual_seed(0)
     made = getattr(transformers, model)(getattr(transformers, config)(**sizes))
     made.save_pretrained(folder)
@@ -147,12 +175,20 @@ def measured(folder, settings):
         optimiser.zero_grad()
 
     step()
+    best = early_stopping_of(settings, trained, TrainingState("", 1))
+    if best is not None:
+        best.judge(1, 1.0, {})
     state = sum(
         one.numel() * one.element_size()
         for kept in optimiser.state.values()
         for one in kept.values()
     )
-    return resident(trained) + state + peak_of(step)
+    kept = 0
+    if best is not None:
+        best.save(folder)
+        kept = (folder / FILE).stat().st_size
+        (folder / FILE).unlink()
+    return resident(trained) + state + kept + peak_of(step)
 
 
 def main():
@@ -176,10 +212,14 @@ def main():
                     cells.append("refused")
                     continue
                 settings = parse("supervised", WAYS[way]) | {"recipe": 2}
+                if chooses_more(settings) and choice_problems(shape.stored, settings):
+                    cells.append("refused")
+                    continue
                 plan = Plan(
                     half=settings["dtype"] == "bfloat16",
                     tile=ELEMENTS_ELSE,
                     checkpointing=settings.get("gradient_checkpointing") == "on",
+                    on_host=True,
                 )
                 expected = estimate(shape, settings, Batch(rows=ROWS, length=LENGTH), plan).total
                 found = measured(Path(folder), settings)

@@ -21,6 +21,7 @@ import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import ParamWrapper
+from peft.utils import ModulesToSaveWrapper
 from transformers import DynamicCache, PreTrainedModel
 
 from backends.contract.completions import COLDEST
@@ -34,6 +35,8 @@ _PREFILL: Final = 8_192
 """Columns times rows that are read at once; bounds how long running answers wait."""
 _COLUMNS: Final = frozenset({"full_attention", "sliding_attention"})
 """Kinds of layers whose cache has one column per token and may therefore be padded."""
+_ALONE: Final = (ParamWrapper, ModulesToSaveWrapper)
+"""Layers of adapters that cannot serve beside other adapters in one step."""
 _CACHELESS: Final = frozenset({"recurrent_gemma", "rwkv", "xlstm"})
 """Model types that keep their state outside transformers' caches: each step reads all again."""
 
@@ -49,7 +52,7 @@ class Batch:
         """Adapter that the whole model is switched to; None while rows name theirs."""
         self._failed: list[tuple[int, Exception]] = []
         self._fused = False
-        """True if an adapter changes fused experts, which serve one adapter at a time."""
+        """True if an adapter changes fused experts or whole layers, which serve one at a time."""
         self._names: list[str] | None = None
         """Each row's adapter; None while all have the active one."""
         self._hooked: WeakSet[torch.nn.Module] = WeakSet()
@@ -79,7 +82,7 @@ class Batch:
         self._active = None
         if isinstance(model, PeftModel):
             model.base_model.enable_adapter_layers()
-        self._fused = any(isinstance(layer, ParamWrapper) for layer in model.modules())
+        self._fused = any(isinstance(layer, _ALONE) for layer in model.modules())
         for layer in model.modules():
             if isinstance(layer, LoraLayer) and layer not in self._hooked:
                 layer.register_forward_pre_hook(self._name_rows, with_kwargs=True)

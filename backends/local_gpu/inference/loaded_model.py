@@ -9,6 +9,7 @@ import torch
 from peft import PeftModel, get_peft_model, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import ModulesToSaveWrapper
 from transformers import PreTrainedModel
 
 from backends.contract.errors import BackendError, ModelMissing
@@ -140,6 +141,14 @@ def _unwrap(model: PreTrainedModel) -> None:
         if isinstance(model.get_submodule(parent), LoraLayer):
             continue  # a wrapper within a wrapper, which goes with it
         setattr(model.get_submodule(parent), child, layer.get_base_layer())
+    whole = [
+        (path, layer)
+        for path, layer in model.named_modules()
+        if isinstance(layer, ModulesToSaveWrapper)
+    ]
+    for path, layer in whole:
+        parent, _, child = path.rpartition(".")
+        setattr(model.get_submodule(parent), child, layer.original_module)
 
 
 def _check(model: PeftModel, stored: Mapping[str, torch.Tensor], name: str, model_id: str) -> None:
@@ -153,6 +162,9 @@ def _check(model: PeftModel, stored: Mapping[str, torch.Tensor], name: str, mode
         for parameter, _ in model.named_parameters()
         if ".lora_" in parameter and f".{name}" in parameter
     }
+    for path, layer in model.named_modules():
+        if isinstance(layer, ModulesToSaveWrapper) and name in layer.modules_to_save:
+            expected |= {f"{path}.{key}" for key in layer.modules_to_save[name].state_dict()}
     if stored.keys() != expected:
         missing = sorted(expected - stored.keys())[:3]
         unknown = sorted(stored.keys() - expected)[:3]

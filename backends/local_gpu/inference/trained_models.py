@@ -28,7 +28,10 @@ TRAINED: Final = "ft:"
 """Start of every trained model's ID."""
 _ADAPTER: Final = "adapter_config.json"
 _DIGITS: Final = 12
-_SHAPE: Final = ("finetuning_type", "r", "lora_alpha", "use_rslora", "target_modules")
+_SHAPE: Final = (
+    *("finetuning_type", "r", "lora_alpha", "use_rslora", "target_modules", "target_parameters"),
+    *("exclude_modules", "layers_to_transform", "modules_to_save"),
+)
 """Hyperparameters that decide the form and the scale of an adapter."""
 
 

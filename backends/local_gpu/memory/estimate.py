@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from backends.local_gpu.memory.shape import Shape
+from backends.local_gpu.models.targets.selection import Kind, Targets, select
 
 _FLOAT: Final = 4
 _HALF: Final = 2
@@ -48,6 +49,8 @@ class Plan:
     checkpointing: bool = False
     shards: int = 1
     """Devices that share the weights, their gradients and the optimiser's state of full tuning."""
+    on_host: bool = False
+    """True if the device is the machine itself, whose memory then holds the best weights too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +64,14 @@ class Need:
     optimiser: int
     activations: int
     """Memory of a step for its gradients and its logits."""
+    best: int = 0
+    """Of the weights of the lowest held-out loss, which early stopping keeps."""
 
     @property
     def total(self) -> int:
         """All bytes."""
-        return self.weights + self.adapter + self.gradients + self.optimiser + self.activations
+        learning = self.adapter + self.gradients + self.optimiser + self.best
+        return self.weights + learning + self.activations
 
 
 def estimate(shape: Shape, settings: Mapping[str, Any], batch: Batch, plan: Plan) -> Need:
@@ -97,6 +103,7 @@ def estimate(shape: Shape, settings: Mapping[str, Any], batch: Batch, plan: Plan
         gradients=gradients,
         optimiser=int(moments * learning),
         activations=activations,
+        best=_FLOAT * learning if plan.on_host and settings.get("early_stopping") else 0,
     )
 
 
@@ -134,35 +141,34 @@ def _banks(shape: Shape) -> int:
     return sum(numbers for _, numbers in shape.banks)
 
 
-def _on_experts(shape: Shape, settings: Mapping[str, Any]) -> bool:
-    return bool(shape.banks) and shape.joined and settings.get("target_modules") == "all-linear"
+def _chosen(shape: Shape, settings: Mapping[str, Any]) -> Targets:
+    return select(shape.stored.known, settings)
 
 
-def _targets(shape: Shape, settings: Mapping[str, Any]) -> list[tuple[str, int, int]]:
-    wanted = settings.get("target_modules", "all-linear")
-    if wanted == "all-linear":
-        return list(shape.linear)
-    lasts = {str(name).rpartition(".")[2] for name in wanted}
-    return [one for one in shape.linear if one[0] in lasts]
+def _on_experts(shape: Shape, settings: Mapping[str, Any]) -> int:
+    """Return the numbers of the experts that have an adapter."""
+    if settings["finetuning_type"] == "full":
+        return 0
+    chosen = _chosen(shape, settings).parameters
+    return sum(one.size for one in chosen if one.kind is Kind.EXPERTS)
+
+
+def _targets(shape: Shape, settings: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Return the output and input width of each layer with an adapter."""
+    return [(one.out, one.into) for one in _chosen(shape, settings).layers]
 
 
 def _adapter(shape: Shape, settings: Mapping[str, Any]) -> int:
-    """Return the number of an adapter's weights."""
-    rank = int(settings["r"])
-    found = sum(rank * (out + into) for _, out, into in _targets(shape, settings))
-    if _on_experts(shape, settings):
-        joined = 2 * rank * (shape.hidden + 2 * shape.inner)
-        found += shape.layers * shape.experts * (joined + rank * (shape.hidden + shape.inner))
-    return found
+    """Return the number of an adapter's weights, and of those that are trained whole."""
+    return _chosen(shape, settings).size(int(settings["r"]))
 
 
 def _activations(shape: Shape, settings: Mapping[str, Any], batch: Batch, plan: Plan) -> int:
     full = settings["finetuning_type"] == "full"
     width = _HALF if plan.half else _FLOAT
     layer = int(batch.tokens * _layer(shape, settings, batch, width))
-    if _on_experts(shape, settings):
-        # An adapter on experts is added to their weights, and the sums are kept.
-        layer += width * _banks(shape) // shape.layers
+    # An adapter on experts is added to their weights, and the sums are kept.
+    layer += width * _on_experts(shape, settings) // shape.layers
     stream = _FLOAT if full or not plan.half else _HALF
     # The input and the output of the last normalisation, and the chosen positions of the latter.
     ends = batch.tokens * shape.hidden * ((2 if full else 1) * _FLOAT + 2 * width)
@@ -200,10 +206,10 @@ def _layer(shape: Shape, settings: Mapping[str, Any], batch: Batch, width: int) 
         bytes_ += len(targets) / shape.layers * int(settings["r"]) * width
         if settings.get("use_dora"):
             # What the layer and the adapter give, to learn the lengths.
-            bytes_ += sum(out for _, out, _ in targets) / shape.layers * 2 * width
+            bytes_ += sum(out for out, _ in targets) / shape.layers * 2 * width
         if settings.get("lora_dropout"):
             # What is left of the inputs, and which were dropped.
-            bytes_ += sum(into for _, _, into in targets) / shape.layers * 2 * width
+            bytes_ += sum(into for _, into in targets) / shape.layers * 2 * width
     return bytes_
 
 

@@ -53,6 +53,8 @@ class Training:
     """True if `dtype: auto` means 16 bits on the device."""
     gpus: int = 1
     """Devices that work for it at once."""
+    on_host: bool = False
+    """True if the device is the machine itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +161,13 @@ def _ways(training: Training) -> Iterator[Fit]:
             batch = Batch(
                 rows=size * (2 if training.method == DPO.name else 1), length=training.longest
             )
-            plan = Plan(half=half, tile=training.tile, checkpointing=checkpointing, shards=shards)
+            plan = Plan(
+                half=half,
+                tile=training.tile,
+                checkpointing=checkpointing,
+                shards=shards,
+                on_host=training.on_host,
+            )
             here = {**settings, "gradient_accumulation_steps": accumulation}
             yield Fit(
                 need=estimate(training.shape, here, batch, plan),

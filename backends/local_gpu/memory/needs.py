@@ -12,6 +12,7 @@ from backends.local_gpu.memory.fit import Fit, Training, fit, longest_example, w
 from backends.local_gpu.memory.room import Room
 from backends.local_gpu.memory.shape import Shape
 from backends.local_gpu.memory.tile_size import ELEMENTS, ELEMENTS_ELSE
+from backends.local_gpu.models.targets.trained_part import trained_part
 
 _GB: Final = 2**30
 
@@ -46,6 +47,7 @@ def memory_of(
         tile=ELEMENTS["cuda"] if on_gpu else ELEMENTS_ELSE,
         half=room is not None and room.half,
         gpus=request.gpus,
+        on_host=room is not None and is_cpu(room.device),
     )
     usable = None if room is None else room.usable
     found = fit(training, usable)
@@ -61,10 +63,12 @@ def memory_of(
             "gradients": found.need.gradients,
             "optimiser": found.need.optimiser,
             "activations": found.need.activations,
+            **({"best weights": found.need.best} if found.need.best else {}),
         },
         remark=remark_of(found, training),
         problem=problem,
         remedy=remedy,
+        trains=trained_part(shape.stored, settings),
     )
 
 

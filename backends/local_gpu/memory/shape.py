@@ -15,6 +15,7 @@ from backends.contract.errors import BackendError
 from backends.local_gpu.json_files import read_json
 from backends.local_gpu.models.adapter_layers import JOINED_TYPES
 from backends.local_gpu.models.safetensors_headers import headers
+from backends.local_gpu.models.targets.stored import Stored, read_stored
 
 _LAYER: Final = re.compile(r"\.(\d+)\.(.+)$")
 _EXPERTS: Final = re.compile(r"\bexperts\b")
@@ -76,6 +77,8 @@ class Shape:
     """Last name and numbers of each tensor that holds the weights of several experts."""
     joined: bool
     """True if adapters are put on the weights of several experts at once."""
+    stored: Stored
+    """What an adapter can train of it."""
 
 
 def read_shape(folder: Path) -> Shape | None:
@@ -89,17 +92,18 @@ def read_shape(folder: Path) -> Shape | None:
         stored = {name: one["shape"] for part in headers(folder) for name, one in part.items()}
     except (BackendError, KeyError, TypeError):
         return None
-    if config is None or not stored:
+    choices = read_stored(folder)
+    if config is None or not stored or choices is None:
         return None
     inner = config.get("text_config")
     text: Mapping[str, Any] = inner if isinstance(inner, dict) else config
     try:
-        return _shape(text, stored)
+        return _shape(text, stored, choices)
     except (KeyError, TypeError, ZeroDivisionError):
         return None
 
 
-def _shape(text: Mapping[str, Any], stored: Mapping[str, list[int]]) -> Shape:
+def _shape(text: Mapping[str, Any], stored: Mapping[str, list[int]], choices: Stored) -> Shape:
     own = {name: size for name, size in stored.items() if not _BESIDE.search(name)}
     hidden = _first(text, "hidden_size", "n_embd", "d_model")
     layers = _first(text, "num_hidden_layers", "n_layer", "num_layers")
@@ -148,6 +152,7 @@ def _shape(text: Mapping[str, Any], stored: Mapping[str, list[int]]) -> Shape:
         linear=tuple(_linear(own, transposed=model_type == "gpt2")),
         banks=tuple(_banks(own)),
         joined=model_type in JOINED_TYPES,
+        stored=choices,
     )
 
 

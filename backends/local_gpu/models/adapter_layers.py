@@ -43,7 +43,6 @@ JOINED_TYPES: Final = frozenset(
         "minimax_m2",
         "mixtral",
         "olmoe",
-        "qwen2_moe",
         "qwen3_moe",
         "qwen3_next",
         "qwen3_omni_moe",

@@ -11,18 +11,28 @@ from typing import Any, Final
 
 import peft
 import torch
+from peft.utils import ModulesToSaveWrapper
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from backends.contract.errors import BackendError
 from backends.contract.jobs import BaseModel, TrainRequest
-from backends.local_gpu.models.language_part import beside_language, decoder_name, language_part
+from backends.local_gpu.models.language_part import (
+    beside_language,
+    decoder_name,
+    language_part,
+    shares_weights,
+)
+from backends.local_gpu.models.targets.loaded import peft_choice
+from backends.local_gpu.models.targets.selection import chooses_more
 
 WEIGHTS: Final = "adapter_model.safetensors"
 PREFIX: Final = "base_model.model."
 """Prefix that peft adds to the name of every layer."""
 ZERO_HALVES: Final = ("lora_B", "lora_embedding_A")
 """Halves of an adapter that start at zero and change only by training."""
+_SETS: Final = ("target_parameters", "modules_to_save")
+"""Settings of peft with names beside `target_modules`."""
 _RESTRICTED: Final = 2
 """From this recipe on, adapters are added to the language part only."""
 
@@ -33,11 +43,6 @@ def add_adapter(model: PreTrainedModel, settings: Mapping[str, Any]) -> peft.Pef
     Raises:
         BackendError: The model does not have the layers that the settings name.
     """
-    wanted = settings["target_modules"]
-    if settings["recipe"] >= _RESTRICTED:
-        _require_own_weights(model, wanted)
-        if beside := beside_language(model):
-            wanted = _in_language_part(model, wanted, beside)
     config = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=settings["r"],
@@ -45,10 +50,11 @@ def add_adapter(model: PreTrainedModel, settings: Mapping[str, Any]) -> peft.Pef
         lora_dropout=settings["lora_dropout"],
         use_rslora=settings["use_rslora"],
         use_dora=bool(settings.get("use_dora")),
-        target_modules=wanted,
+        **_choice(model, settings),
     )
     try:
-        return peft.get_peft_model(model, config)
+        adapted = peft.get_peft_model(model, config)
+        return _learn_precisely(adapted)
     except ValueError as error:
         leaves = {
             name.rpartition(".")[2]
@@ -59,6 +65,26 @@ def add_adapter(model: PreTrainedModel, settings: Mapping[str, Any]) -> peft.Pef
             f"no adapter can be put on the base model: {error}",
             f"Use `target_modules: all-linear`, or some of: {', '.join(sorted(leaves))}.",
         ) from error
+
+
+def _choice(model: PreTrainedModel, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of peft that choose what is trained."""
+    if chooses_more(settings):
+        return peft_choice(model, settings)
+    wanted = settings["target_modules"]
+    if settings["recipe"] >= _RESTRICTED:
+        _require_own_weights(model, wanted)
+        if beside := beside_language(model):
+            wanted = _in_language_part(model, wanted, beside)
+    return {"target_modules": wanted}
+
+
+def _learn_precisely(model: peft.PeftModel) -> peft.PeftModel:
+    """Keep whole layers in float32 while they learn, as peft keeps the halves of an adapter."""
+    for module in model.modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            module.modules_to_save.float()
+    return model
 
 
 def share_inputs(model: torch.nn.Module) -> None:
@@ -119,7 +145,7 @@ def _require_own_weights(model: PreTrainedModel, wanted: str | Sequence[str]) ->
         BackendError: `wanted` names either layer. Merging its adapter, or serving it with shared
             weights, would give another model.
     """
-    if isinstance(wanted, str) or not model.config.get_text_config().tie_word_embeddings:
+    if isinstance(wanted, str) or not shares_weights(model):
         return
     shared = (model.get_input_embeddings(), model.get_output_embeddings())
     for name, module in model.named_modules():
@@ -169,6 +195,22 @@ def start_values(model: peft.PeftModel) -> Iterator[tuple[str, torch.Tensor]]:
             yield name, weights
 
 
+def unchanged_layers(model: peft.PeftModel) -> list[str]:
+    """Return the names of the layers that are trained whole and are still those of the base."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, ModulesToSaveWrapper)
+        and all(
+            torch.equal(learned, own.to(learned.dtype))
+            for layer in module.modules_to_save.values()
+            for learned, own in zip(
+                layer.parameters(), module.original_module.parameters(), strict=True
+            )
+        )
+    ]
+
+
 def save_adapter(model: peft.PeftModel, target: Path, base: BaseModel, folder: Path) -> None:
     """Write a trained adapter in a form that other tools can load.
 
@@ -185,10 +227,12 @@ def save_adapter(model: peft.PeftModel, target: Path, base: BaseModel, folder: P
         if part.here != part.whole:
             # Short names may also match the vision part, so name each layer in full.
             config.target_modules = map(part.elsewhere, model.targeted_module_names)
+            _rename(config, part.elsewhere)
         # Every process iterates over a set in another order.
         config.target_modules = sorted(config.target_modules)
-        if config.target_parameters is not None:
-            config.target_parameters = sorted(config.target_parameters)
+        for key in _SETS:
+            if getattr(config, key) is not None:
+                setattr(config, key, sorted(getattr(config, key)))
         _scale_plainly(config)
     model.save_pretrained(target, save_embedding_layers=False)
     if part.here != part.whole:
@@ -216,8 +260,16 @@ def read_adapter(
     part = language_part(base, model)
     if part.here != part.whole:
         config.target_modules = {part.back(name) for name in config.target_modules}
+        _rename(config, part.back)
         stored = {_renamed(key, part.back): value for key, value in stored.items()}
     return config, stored
+
+
+def _rename(config: peft.LoraConfig, change: Callable[[str], str]) -> None:
+    """Change the names of parameters and whole layers in an adapter's settings."""
+    for key in _SETS:
+        if getattr(config, key) is not None:
+            setattr(config, key, [*map(change, getattr(config, key))])
 
 
 def _renamed(key: str, change: Callable[[str], str]) -> str:

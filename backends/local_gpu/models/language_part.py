@@ -64,6 +64,12 @@ def decoder_name(model: PreTrainedModel) -> str:
     return next((name for name, module in model.named_modules() if module is decoder), "")
 
 
+def shares_weights(model: PreTrainedModel) -> bool:
+    """Return True if a model uses the same weights for its input and its output layer."""
+    head = model.get_output_embeddings()
+    return head is not None and head.weight is model.get_input_embeddings().weight
+
+
 def beside_language(model: PreTrainedModel) -> list[str]:
     """Return the linear layers outside the language part, such as vision and audio layers."""
     inside, head = decoder_name(model), model.get_output_embeddings()

@@ -31,6 +31,7 @@ from backends.local_gpu.models.language_part import language_part
 from backends.local_gpu.models.model_files import copy_tokenizer
 from backends.local_gpu.models.quantized import measure_as_trained, opening
 from backends.local_gpu.models.safetensors_headers import headers
+from backends.local_gpu.models.targets.selection import CHOICES
 from backends.local_gpu.tokens.chat_tokens import Chat
 
 _OF_THE_END: Final = ("best_step", "stopped_because")
@@ -224,6 +225,13 @@ def model_card(
     )
 
 
+def _as_cell(value: Json) -> str:
+    """Return a setting as it stands in a table."""
+    if isinstance(value, list):
+        return ", ".join(f"`{one}`" for one in value)
+    return f"{value:,}" if isinstance(value, int) else f"`{value}`".replace("|", r"\|")
+
+
 def _card_rows(request: TrainRequest, facts: Mapping[str, Json]) -> Iterator[str]:
     yield f"| fingerprint | `{request.fingerprint}` |"
     yield f"| attempt | {request.attempt} |"
@@ -232,6 +240,10 @@ def _card_rows(request: TrainRequest, facts: Mapping[str, Json]) -> Iterator[str
     for key in ("steps", "epochs", "trained_tokens", "train_loss", "held_out_loss_before"):
         yield f"| {key.replace('_', ' ')} | {facts[key]} |"
     yield f"| held out loss | {facts['held_out_loss']} |"
+    for key in ("trained_parameters", *CHOICES):
+        value = facts.get(key) or request.hyperparameters.get(key)
+        if value is not None:
+            yield f"| {key.replace('_', ' ')} | {_as_cell(value)} |"
     for key in ("held_out_reward_accuracy", "held_out_reward_margin", *_OF_THE_END):
         if key in facts:
             yield f"| {key.replace('_', ' ')} | {facts[key]} |"

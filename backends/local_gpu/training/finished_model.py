@@ -52,6 +52,7 @@ def facts_of(trainer: LabelledTrainer, where: torch.device, dtype: torch.dtype) 
     return {
         "trained_tokens": tokens,
         "trained_labels": labels,
+        "trained_parameters": _trained(trainer.model),
         "steps": steps,
         "epochs": int(epochs) if epochs.is_integer() else round(epochs, 4),
         "train_loss": history.loss_sum / steps,
@@ -67,6 +68,12 @@ def facts_of(trainer: LabelledTrainer, where: torch.device, dtype: torch.dtype) 
         "threads": torch.get_num_threads(),
         "packages": packages(),
     }
+
+
+def _trained(model: torch.nn.Module) -> int:
+    """Return the number of weights that learn; shared weights count once."""
+    learning = {id(one): one.numel() for one in model.parameters() if one.requires_grad}
+    return sum(learning.values())
 
 
 def speed_of(

@@ -6,7 +6,7 @@ import torch
 from peft import PeftModel
 
 from backends.contract.errors import BackendError
-from backends.local_gpu.models.adapters import PREFIX, start_values
+from backends.local_gpu.models.adapters import PREFIX, start_values, unchanged_layers
 from backends.local_gpu.models.language_part import decoder_name
 from backends.local_gpu.training.parallel.parallel import whole
 
@@ -49,6 +49,7 @@ def check_adapter(trained: torch.nn.Module, recipe: int) -> None:
     if recipe == 1:
         inside = PREFIX + decoder_name(trained.get_base_model())
         idle = [name for name in idle if name.startswith(f"{inside}.")]
+    idle += unchanged_layers(trained)
     if idle:
         first, *others = (name.partition(".lora_")[0].removeprefix(PREFIX) for name in idle)
         more = f" and on {len(others)} more layers" if others else ""

@@ -16,9 +16,12 @@ from controller.adopt.configs.keys import (
     go_through,
     idle,
     lost,
+    names_or_pattern,
     number,
+    numbers,
     own,
     shown,
+    some_names,
     whole,
 )
 from controller.adopt.configs.translation import Fate, Line
@@ -43,11 +46,13 @@ TABLE: Final[Mapping[str, Key]] = {
     "lora_alpha": Becomes(name="lora_alpha", read=number, default=8),
     "lora_dropout": Becomes(name="lora_dropout", read=number, default=0.0),
     "use_rslora": Becomes(name="use_rslora", read=flag, default=False),
+    "target_parameters": Becomes(name="target_parameters", read=some_names),
+    "exclude_modules": Becomes(name="exclude_modules", read=names_or_pattern),
+    "layers_to_transform": Becomes(name="layers_to_transform", read=numbers),
     **lost(
         "is in the weights; a training from the spec would not repeat it",
-        "rank_pattern alpha_pattern layers_to_transform layers_pattern exclude_modules "
-        "target_parameters init_lora_weights loftq_config eva_config corda_config lora_ga_config "
-        "use_qalora arrow_config",
+        "rank_pattern alpha_pattern layers_pattern init_lora_weights loftq_config eva_config "
+        "corda_config lora_ga_config use_qalora arrow_config",
         (None, False, True),
     ),
     **idle(
@@ -97,7 +102,8 @@ def translate(
         hyperparameters["target_modules"] = wanted
         account.translated("target_modules", f"hyperparameters.target_modules: {shown(wanted)}")
     elif layers is not None:
-        account.lost("target_modules", "is a pattern; a training from the spec takes all-linear")
+        hyperparameters["target_modules"] = layers
+        account.translated("target_modules", f"hyperparameters.target_modules: {shown(layers)}")
     base_model = account.text("base_model_name_or_path")
     if base_model:
         account.translated("base_model_name_or_path", "is the base model")

@@ -18,8 +18,10 @@ from controller.adopt.configs.keys import (
     idle,
     lost,
     number,
+    numbers,
     own,
     shown,
+    some_names,
     text,
     whole,
 )
@@ -78,8 +80,8 @@ TABLE: Final[Mapping[str, Key]] = {
     **lost("trains on the questions too; only answers are learned here", "train_on_inputs"),
     **lost(
         "is not there: an adapter is trained on linear layers alone",
-        "lora_modules_to_save lora_target_parameters lora_rank_pattern lora_alpha_pattern "
-        "lora_fan_in_fan_out peft_layers_to_transform peft_layers_pattern peft_layer_replication "
+        "lora_rank_pattern lora_alpha_pattern lora_fan_in_fan_out peft_layers_pattern "
+        "peft_layer_replication "
         "peft_trainable_token_indices peft_init_lora_weights peft "
         "relora relora_prune_ratio jagged_restart_steps",
     ),
@@ -161,6 +163,9 @@ _ADAPTER: Final[Mapping[str, Key]] = {
     "lora_r": Becomes(name="r", read=whole, default=8),
     "lora_alpha": Becomes(name="lora_alpha", read=number, default=8),
     "lora_dropout": Becomes(name="lora_dropout", read=number, default=0.0),
+    "lora_modules_to_save": Becomes(name="modules_to_save", read=some_names),
+    "lora_target_parameters": Becomes(name="target_parameters", read=some_names),
+    "peft_layers_to_transform": Becomes(name="layers_to_transform", read=numbers),
     "peft_use_rslora": Becomes(name="use_rslora", read=flag, default=False),
     "load_in_4bit": Becomes(name="quantization", read=four_bits),
     "peft_use_dora": Becomes(name="use_dora", read=flag),

@@ -270,6 +270,26 @@ def names(value: Json) -> Json:
     raise UnfitValue("a list of names")
 
 
+def some_names(value: Json) -> Json:
+    """Read a list of names; nothing for an empty list."""
+    return names(value) or None
+
+
+def numbers(value: Json) -> Json:
+    """Read a list of whole numbers, or one number; nothing for an empty list."""
+    found = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    return [whole(one) for one in found] or None
+
+
+def names_or_pattern(value: Json) -> Json:
+    """Read a list of names, or a pattern of whole names as peft takes it."""
+    return value if isinstance(value, str) and set(value) & PATTERN else some_names(value)
+
+
+PATTERN: Final = frozenset("*+?()[]|^$\\")
+"""Characters that only patterns of names have."""
+
+
 def place(key: str, *more: str | int) -> str:
     """Return a dotted key below another: `place("datasets", 0, "path")`."""
     return dotted((*_path(key), *more))

@@ -22,6 +22,7 @@ from controller.adopt.configs.keys import (
     number,
     own,
     shown,
+    some_names,
     text,
     whole,
 )
@@ -92,7 +93,7 @@ TABLE: Final[Mapping[str, Key]] = {
     **lost("trains on the last answer alone; every answer is learned here", "mask_history"),
     **lost(
         "is not there: an adapter is trained on linear layers alone",
-        "additional_target pissa_init",
+        "pissa_init",
     ),
     **lost(
         "is not there",
@@ -137,6 +138,7 @@ TABLE: Final[Mapping[str, Key]] = {
 _ADAPTER: Final[Mapping[str, Key]] = {
     "lora_rank": Becomes(name="r", read=whole, default=8),
     "lora_dropout": Becomes(name="lora_dropout", read=number, default=0.0),
+    "additional_target": Becomes(name="modules_to_save", read=some_names),
     "use_rslora": Becomes(name="use_rslora", read=flag, default=False),
     "quantization_bit": Becomes(name="quantization", read=_bits),
     **DORA,

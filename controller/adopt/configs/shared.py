@@ -6,6 +6,7 @@ from typing import Final
 
 from backends.contract.inspector import Json
 from controller.adopt.configs.keys import (
+    PATTERN,
     Account,
     Becomes,
     Key,
@@ -201,24 +202,24 @@ def read_layers(account: Account, key: str, every: Sequence[str]) -> None:
             "name the layers if it chose others for this one",
         )
         return
+    if isinstance(given, str) and set(given) & PATTERN:
+        account.hyperparameters["target_modules"] = given
+        account.translated(key, f"hyperparameters.target_modules: {shown(given)}, a pattern")
+        return
     named = account.value(key, names, [])
     wanted = [str(one) for one in named] if isinstance(named, list) else []
     if any(one in every for one in wanted):
         account.hyperparameters["target_modules"] = "all-linear"
         account.translated(key, "hyperparameters.target_modules: all-linear")
-    elif any(not _LAYER.isdisjoint(one) for one in wanted):
+    elif any(not PATTERN.isdisjoint(one) for one in wanted):
         account.refuse(
             key,
-            f"is a pattern of names: {shown(given)}",
-            "Write the names of the layers as a list.",
+            f"is a pattern in a list of names, and matches nothing there: {shown(given)}",
+            "Write the pattern alone, or the names of the layers as a list.",
         )
     elif wanted:
         account.hyperparameters["target_modules"] = wanted
         account.translated(key, f"hyperparameters.target_modules: {shown(wanted)}")
-
-
-_LAYER: Final = frozenset("*+?()[]|^$\\")
-"""Characters that only patterns of names have."""
 
 
 def read_length(account: Account, key: str, default: int, *, over_length: str) -> dict[str, Json]:

@@ -19,6 +19,7 @@ from controller.adopt.configs.keys import (
     number,
     own,
     shown,
+    some_names,
     text,
     whole,
 )
@@ -158,10 +159,11 @@ _ADAPTER: Final[Mapping[str, Key]] = _in(
         "alpha": Becomes(name="lora_alpha", read=number, default=16),
         "dropout": Becomes(name="lora_dropout", read=number, default=0.05),
         "use_rslora": Becomes(name="use_rslora", read=flag, default=False),
+        "target_parameters": Becomes(name="target_parameters", read=some_names),
         **DORA,
         **lost(
             "is not there: an adapter is plain LoRA on linear layers",
-            "use_vera use_olora target_parameters rank_pattern alpha_pattern",
+            "use_vera use_olora rank_pattern alpha_pattern",
         ),
         **lost("is not there: an adapter starts at random", "init_strategy", (None, "random")),
         **idle("belongs to another key", "loftq_iter loftq_bits"),

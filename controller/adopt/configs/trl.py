@@ -21,6 +21,7 @@ from controller.adopt.configs.keys import (
     own,
     place,
     shown,
+    some_names,
     text,
     whole,
 )
@@ -75,10 +76,6 @@ TABLE: Final[Mapping[str, Key]] = {
         EIGHT_BITS,
         "load_in_8bit",
     ),
-    **lost(
-        "is not there: an adapter is trained on linear layers alone",
-        "lora_modules_to_save lora_target_parameters",
-    ),
     **lost("is for other models than those that answer", "lora_task_type", (None, "CAUSAL_LM")),
     **lost("changes the tokenizer, which stays the base model's here", "eos_token pad_token"),
     **lost("is not there: the loss is the mean over learned tokens", "loss_type", (None, "nll")),
@@ -103,6 +100,8 @@ _ADAPTER: Final[Mapping[str, Key]] = {
     "lora_dropout": Becomes(name="lora_dropout", read=number, default=0.05),
     "use_rslora": Becomes(name="use_rslora", read=flag, default=False),
     "load_in_4bit": Becomes(name="quantization", read=four_bits),
+    "lora_modules_to_save": Becomes(name="modules_to_save", read=some_names),
+    "lora_target_parameters": Becomes(name="target_parameters", read=some_names),
     **DORA,
 }
 OTHER_METHODS: Final[Mapping[str, str]] = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from backends.contract.jobs import JobState
+from backends.contract.jobs import JobState, Memory
 from controller.plan.actions import Adopt, Blocked, BlockReason, Train
 from controller.plan.desired import ParentBuild
 from controller.plan.fingerprint import diff_inputs
@@ -137,7 +137,7 @@ def train(state: State) -> Train | None:
         move=desired.move,
         production_end=state.overview.observed.shutdowns.get(state.name),
         shutdown=state.overview.observed.base_shutdowns.get(state.name, desired.shutdown),
-        warnings=(*desired.warnings, *state.gate_warnings()),
+        warnings=(*desired.warnings, *_of_the_part(desired.memory), *state.gate_warnings()),
         download_bytes=desired.base_model.download_bytes,
         parent=desired.parent,
         estimate=desired.estimate,
@@ -147,6 +147,11 @@ def train(state: State) -> Train | None:
         cancels=state.cancels,
         replaces=state.entry.production,
     )
+
+
+def _of_the_part(memory: Memory | None) -> tuple[str, ...]:
+    """Return the warnings about the part of a base model that is trained."""
+    return () if memory is None or memory.trains is None else memory.trains.warnings
 
 
 def _named(fields: Iterable[str], parent: ParentBuild | None) -> Iterable[str]:

@@ -118,6 +118,29 @@ def test_what_a_training_needs_is_what_it_consists_of(shape):
     assert full.weights + full.optimiser >= 12 * shape.parameters
 
 
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_early_stopping_keeps_the_best_weights_in_the_memory_of_the_machine(shape, kind):
+    raw = {"finetuning_type": kind, "early_stopping": {"patience": 2}}
+    settings, batch = parse("supervised", raw), Batch(rows=1, length=64)
+    on_host, on_gpu = (
+        estimate(shape, settings, batch, Plan(half=False, tile=2**24, on_host=here))
+        for here in (True, False)
+    )
+    trained = shape.parameters if kind == "full" else on_host.adapter // 4
+    assert (on_host.best, on_gpu.best) == (4 * trained, 0)
+    assert on_host.total - on_gpu.total == on_host.best
+
+
+def test_whole_layers_are_trained_in_float32_beside_the_base(shape):
+    batch, plan = Batch(rows=1, length=64), Plan(half=True, tile=2**24)
+    plain, whole = (
+        estimate(shape, parse("supervised", raw), batch, plan)
+        for raw in ({}, {"modules_to_save": ["lm_head"]})
+    )
+    assert whole.adapter - plain.adapter == 4 * 151936 * 4096
+    assert whole.weights == plain.weights
+
+
 def test_checkpointing_comes_before_smaller_batches_and_both_before_giving_up(shape):
     one = training(shape)
     whole = fit(one, None)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from backends.contract.jobs import Estimate, JobState, Memory
+from backends.contract.jobs import Estimate, JobState, Memory, TrainedPart
 from controller.plan.actions import (
     Adopt,
     Blocked,
@@ -196,6 +196,25 @@ def test_what_a_job_needs_is_shown(make, memory, text):
     assert ("memory", text) in list(action.rows())
     assert action.json()["memory"]["needs"] == memory.needs
     assert "memory" not in step(make.desired()).json()
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        (
+            TrainedPart(parameters=1_200_000, of=135_000_000, adapter_bytes=4_800_000),
+            "1.2 M of 135 M parameters (0.89 %), adapter 4.8 MB",
+        ),
+        (TrainedPart(parameters=135_000_000, of=135_000_000), "all 135 M parameters"),
+        (TrainedPart(parameters=900, of=1_000), "900 of 1 k parameters (90 %)"),
+    ],
+)
+def test_a_plan_says_how_much_is_trained_and_warns(make, part, text):
+    warned = replace(part, warnings=("the router is trained too",))
+    action = step(replace(make.desired(), memory=Memory(needs=GB, trains=warned)))
+    assert ("trains", text) in list(action.rows())
+    assert action.json()["memory"]["trains"]["parameters"] == part.parameters
+    assert "the router is trained too" in action.warnings
 
 
 def test_few_hours_are_not_rounded_to_none(make):

@@ -56,6 +56,7 @@ def fit_onto(
         tile=ELEMENTS.get(where.type, ELEMENTS_ELSE),
         half=dtype != torch.float32,
         gpus=world.size,
+        on_host=where.type == CPU,
     )
     usable = _usable(where.type)
     # The device with the least memory decides for all.

@@ -172,7 +172,10 @@ FACTORY = "model_name_or_path: acme/base\nstage: sft\ndataset: hours\ndataset_di
         (f"{AXOLOTL}seed: -1\n", "bad.yaml:5: seed: must be at least 0"),
         (f"{AXOLOTL}learning_rate: fast\n", "learning_rate: must be a number, not 'fast'"),
         (f"{AXOLOTL}adapter: llama-adapter\n", "adapter: 'llama-adapter' is not an adapter"),
-        (f"{AXOLOTL}adapter: lora\nlora_target_modules: '.*_proj'\n", "is a pattern of names"),
+        (
+            f"{AXOLOTL}adapter: lora\nlora_target_modules: ['.*_proj']\n",
+            "is a pattern in a list of names",
+        ),
         (f"{TRL}beta: 0.1\n", "beta: is a key of `trl dpo`"),
         (f"{TRL}dataset_streaming: true\n", "dataset_streaming: reads the dataset while it trains"),
         ("model_name_or_path: acme/base\nuse_peft: true\n", "dataset_name: is missing"),
