@@ -2,7 +2,14 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -18,6 +25,7 @@ class Metrics:
 
     def __init__(self, now: Callable[[], Health]) -> None:
         self._registry = registry = CollectorRegistry()
+        disable_created_metrics()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         self._actions = Counter(

@@ -31,6 +31,10 @@ from controller.watch.outlook import Outlook, outlook_of
 from controller.watch.reporter import WatchReporter
 
 
+_PUSHED = "everything is recorded"
+_WAITS = "some records could not be pushed; they wait in the clone, and the next start pushes them"
+
+
 class Reporter(Protocol):
     """Receiver of the state of commits."""
 
@@ -170,17 +174,15 @@ class Service:
     def _end(self) -> ExitCode:
         """Push what is recorded, and return the exit code; a second signal ends that at once."""
         self.board.update(lambda health: replace(health, is_ending=True))
-        self.log.tell("ending", "ending; jobs keep running")
+        self.log.tell("ending", "a signal; pushing what is recorded. Jobs keep running.")
         is_pushed = False
         try:
             is_pushed = self.place.publish()
         except (FtctlError, OSError) as error:
             self.log.fail("fails", f"push: {error}", what="push")
         except KeyboardInterrupt:
-            self.log.alert("ending", "ended by a second signal")
-        if not is_pushed:
-            self.log.fail("unpushed", "records wait in the clone; the next start pushes them")
-        self.log.tell("ended", "ended")
+            self.log.alert("ending", "a second signal; ending at once")
+        self.log.tell("ended", _PUSHED if is_pushed else _WAITS)
         if self.ended_by != signal.SIGTERM:
             return ExitCode.INTERRUPTED
         return ExitCode.DONE if is_pushed else ExitCode.ERROR
