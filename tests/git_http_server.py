@@ -12,10 +12,22 @@ import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 TOKEN = "ghp_0123456789secret"
 _STATUSES = re.compile(r"/api/v3/repos/([\w.-]+/[\w.-]+)/statuses/([0-9a-f]{40})")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.server.owner.serve(self)
+
+    def do_POST(self) -> None:
+        self.server.owner.serve(self)
 
 
 class GitServer:
@@ -31,7 +43,8 @@ class GitServer:
         """Commit, state and description of each status, as they came."""
         self.logins = set()
         """What clients sent as `authorization`."""
-        self._http = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        self._http = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
+        self._http.owner = self
         self._http.daemon_threads = True
         self._http.handle_error = lambda *_: None
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
@@ -43,24 +56,11 @@ class GitServer:
         self._http.server_close()
         self._thread.join(10)
 
-    def __enter__(self) -> "GitServer":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_) -> None:
         self.close()
-
-    def _handler(server):  # noqa: N805 - the handler below has a `self` of its own
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *_) -> None:
-                pass
-
-            def do_GET(self) -> None:
-                server.serve(self)
-
-            def do_POST(self) -> None:
-                server.serve(self)
-
-        return Handler
 
     def serve(self, http: BaseHTTPRequestHandler) -> None:
         """Answer one request."""

@@ -151,7 +151,7 @@ LAYERS = (
         "controller.evaluate.scoring",
         "controller.lockfile.model",
     ),
-    ("controller.evaluate.judgement", "controller.lockfile.merge"),
+    ("controller.evaluate.judgement",),
     ("controller.plan",),
     ("controller.prompted",),
     ("controller.evaluate.compare",),
@@ -198,6 +198,7 @@ LAYERS = (
     ("controller.server",),
     # controller.watch
     (
+        "controller.watch.clone.merge",
         "controller.watch.health",
         "controller.watch.interval",
         "controller.watch.listener",
@@ -277,7 +278,6 @@ PURE = (
     "controller/export/*.py",
     "controller/record/wanted.py",
     "controller/record/words.py",
-    "controller/lockfile/merge.py",
     "controller/lockfile/model.py",
     "controller/move/edits.py",
     "controller/move/translate.py",
@@ -288,6 +288,7 @@ PURE = (
     "controller/track/record.py",
     "controller/track/targets.py",
     "controller/resolve/aliases.py",
+    "controller/watch/clone/merge.py",
     "controller/watch/interval.py",
     "controller/watch/mask.py",
     "controller/watch/outlook.py",

@@ -7,7 +7,6 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
-    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -25,7 +24,6 @@ class Metrics:
 
     def __init__(self, now: Callable[[], Health]) -> None:
         self._registry = registry = CollectorRegistry()
-        disable_created_metrics()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         self._actions = Counter(

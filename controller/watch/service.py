@@ -30,7 +30,6 @@ from controller.watch.metrics import Metrics
 from controller.watch.outlook import Outlook, outlook_of
 from controller.watch.reporter import WatchReporter
 
-
 _PUSHED = "everything is recorded"
 _WAITS = "some records could not be pushed; they wait in the clone, and the next start pushes them"
 
@@ -58,6 +57,8 @@ class Service:
     statuses: Reporter | None = None
     stopped: dict[str, str] = field(default_factory=dict)
     """Fine-tunes that wait for a person, as they were told about last."""
+    acting_on: str | None = None
+    """Commit that the running pass acts on."""
     ended_by: int | None = None
     """Signal that ended the service."""
 
@@ -97,12 +98,14 @@ class Service:
             self._failed(FtctlError(message))
             LOGGER.exception(message)
         finally:
+            self.acting_on = None
             self.board.update(lambda health: replace(health, pass_since_s=None))
             gc.collect()
 
     def _act(self) -> None:
         """Make a plan, carry out what is approved, push what it came to, and report."""
         began_s, change = time.monotonic(), self.place.change
+        self.acting_on = change
         prepared = prepare_run(self.place.project, self.open_for)
         outlook = self._carry_out(prepared, change)
         is_pushed = self.place.publish()
@@ -170,6 +173,7 @@ class Service:
         self.metrics.count_event("pass", failed=True)
         if self.board.begin_outage("pass", error.one_line, time.time()):
             self.log.fail("fails", f"pass: {error.one_line}", what="pass")
+        self._report(self.acting_on, "error", "a pass failed: see the log of the service")
 
     def _end(self) -> ExitCode:
         """Push what is recorded, and return the exit code; a second signal ends that at once."""

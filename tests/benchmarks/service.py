@@ -19,16 +19,19 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.children import until
 from tests.hosted_service import declaration, hosted_server, rows, settings
 from tests.watched import LOCKFILE, Remote, Watching, git, watching
 
-_START_S = 3.0
-"""Longest time from the start of a service to its kill, where it is killed as it starts."""
-_ACTING_S = 3.0
-"""Longest time from its first fetch to its kill, else."""
+_MOMENTS = ("started", "fetched", "done", "starting", "pushed", "pass")
+"""Events of the log after which a service is killed, one of them for each kill."""
+_AFTER_S = 0.5
+"""Longest time from that event to the kill."""
+_EVENT_S = 20.0
+"""Time after which it is killed all the same: there may be nothing to do."""
 _CONVERGED_S = 600.0
 
 
@@ -70,7 +73,10 @@ def follow(folder: Path, *, merges: int, kills: int, finetunes: int, seed: int) 
     try:
         remote = Remote(folder)
         remote.merge(
-            {"ftctl.yaml": settings(server.url, server.url), "finetunes/data/triage.jsonl": rows(24)}
+            {
+                "ftctl.yaml": settings(server.url, server.url),
+                "finetunes/data/triage.jsonl": rows(24),
+            }
         )
         half = merges // 2 if kills else 0
         killed = _first_half(folder, remote, range(half), kills, finetunes, chance)
@@ -113,9 +119,10 @@ def _first_half(folder, remote, numbers, kills, finetunes, chance) -> int:
         with watching(folder, remote.url) as watch:
             for number in numbers[begin : begin + each]:
                 _merge(remote, number, finetunes)
-            if done % 4:
-                watch.until("fetched", 120)
-            time.sleep(chance.uniform(0.0, _ACTING_S if done % 4 else _START_S))
+            moment = chance.choice(_MOMENTS)
+            with suppress(AssertionError):
+                until(partial(watch.events, moment), _EVENT_S)
+            time.sleep(chance.uniform(0.0, _AFTER_S))
             if done % 2:
                 _kill_children(watch)
             watch.process.send_signal(signal.SIGKILL)

@@ -30,9 +30,10 @@ _MOST_NAMED = 20
 """Fine-tunes that a commit's message names at most."""
 _MAY_STAY = frozenset({".git", ".ftctl"})
 _STALE = (
-    *("index.lock", "HEAD.lock", "config.lock", "packed-refs.lock", "shallow.lock"),
-    *(f"{_INDEX}.lock", f"{_PENDING}.lock"),
+    *("index.lock", "HEAD.lock", "ORIG_HEAD.lock", "config.lock", "packed-refs.lock"),
+    *("shallow.lock", f"{_INDEX}.lock", f"{_PENDING}.lock"),
 )
+"""Files that a killed git leaves, and that stop every later one."""
 _IDENTITY = {
     "GIT_AUTHOR_NAME": "ftctl",
     "GIT_AUTHOR_EMAIL": "ftctl@localhost",
@@ -77,7 +78,7 @@ class Checkout:
         """
         branch = f"+refs/heads/{self.upstream.branch}:{self._remote}"
         self.git.ask("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "origin", branch)
-        return self.git.write("rev-parse", "--verify", f"{self._remote}^{{commit}}")
+        return self.git.run("rev-parse", "--verify", f"{self._remote}^{{commit}}")
 
     def push(self, commit: str) -> None:
         """Push a commit to the branch; never by force.
@@ -97,8 +98,10 @@ class Checkout:
 
     def lockfile_at(self, commit: str) -> bytes | None:
         """Return the bytes of the lockfile in a commit; None if there is no lockfile."""
-        text = self.git.read("cat-file", "blob", f"{commit}:{self.upstream.lockfile}")
-        return None if text is None else os.fsencode(text)
+        # Listed first: a file that cannot be read is not a file that is absent.
+        if not self.git.run("ls-tree", "--name-only", commit, "--", self.upstream.lockfile):
+            return None
+        return os.fsencode(self.git.run("cat-file", "blob", f"{commit}:{self.upstream.lockfile}"))
 
     def lockfile_commits(self, commit: str, most: int) -> list[str]:
         """Return the newest commits of a history that changed the lockfile."""
@@ -126,16 +129,16 @@ class Checkout:
         index = self.git.folder / ".git" / _INDEX
         index.unlink(missing_ok=True)
         own = {"GIT_INDEX_FILE": str(index)}
-        blob = self.git.write("hash-object", "-w", "--stdin", text=lockfile)
-        self.git.write("read-tree", tip, environment=own)
+        blob = self.git.run("hash-object", "-w", "--stdin", text=lockfile)
+        self.git.run("read-tree", tip, environment=own)
         entry = f"100644,{blob},{self.upstream.lockfile}"
-        self.git.write("update-index", "--add", "--cacheinfo", entry, environment=own)
-        tree = self.git.write("write-tree", environment=own)
+        self.git.run("update-index", "--add", "--cacheinfo", entry, environment=own)
+        tree = self.git.run("write-tree", environment=own)
         named = ", ".join(names[:_MOST_NAMED])
         more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
         message = f"{_MESSAGE}\n\n{named}{more}".strip().encode()
         command = ("commit-tree", tree, "-p", tip)
-        return self.git.write(*command, text=message, environment=self._identity())
+        return self.git.run(*command, text=message, environment=self._identity())
 
     def bring_to(self, commit: str, head: str) -> None:
         """Change the working tree to a commit.
@@ -144,29 +147,29 @@ class Checkout:
             commit: The commit, with every record in its lockfile.
             head: `commit`, or the commit of the branch below it, if `commit` was not pushed.
         """
-        self.git.write("update-ref", _PENDING, commit)
+        self.git.run("update-ref", _PENDING, commit)
         self._reset(commit)
         if head != commit:
-            self.git.write("update-ref", "--no-deref", "HEAD", head)
-        self.git.write("update-ref", "-d", _PENDING)
+            self.git.run("update-ref", "--no-deref", "HEAD", head)
+        self.git.run("update-ref", "-d", _PENDING)
 
     def recover(self) -> None:
-        """Finish what a process that was killed has begun to change."""
-        for name in _STALE:
+        """Finish a change of the working tree that was interrupted, by a kill or by a full disk."""
+        for name in (*_STALE, f"{self._remote}.lock"):
             (self.git.folder / ".git" / name).unlink(missing_ok=True)
         pending = _line(self.git.read("rev-parse", "--verify", "--quiet", _PENDING))
         if pending is not None:
             self._reset(pending)
-            self.git.write("update-ref", "-d", _PENDING)
+            self.git.run("update-ref", "-d", _PENDING)
 
     def _reset(self, commit: str) -> None:
         # Detached: no branch of this clone is moved, and none can be mistaken for the upstream's.
-        self.git.write("update-ref", "--no-deref", "HEAD", commit)
-        self.git.write("reset", "--quiet", "--hard", "--no-recurse-submodules")
+        self.git.run("update-ref", "--no-deref", "HEAD", commit)
+        self.git.run("reset", "--quiet", "--hard", "--no-recurse-submodules")
         # A spec that nobody merged must not be trained. Recorded answers are people's to commit.
         places = [f"{self.upstream.folder}/{name}".lstrip("/") for name in (FOLDER, SETTINGS)]
         keep = f"--exclude=/{places[0]}/recorded/"
-        self.git.write("clean", "--quiet", "-ffd", keep, "--", *places)
+        self.git.run("clean", "--quiet", "-ffd", keep, "--", *places)
 
     def _identity(self) -> dict[str, str]:
         """Return who commits: what the environment or git's settings say, else ftctl."""
@@ -189,16 +192,16 @@ def open_checkout(git: Git, upstream: Upstream) -> Checkout:
     known = _line(git.read("config", "--local", _FOLLOWS)) if _is_clone(git.folder) else None
     if known is None:
         _require_empty(git)
-        git.write("init", "--quiet")
-        git.write("config", "--local", _FOLLOWS, follows)
+        git.run("init", "--quiet")
+        git.run("config", "--local", _FOLLOWS, follows)
     elif known != follows:
         message = f"{git.folder} follows {masked(known)}, not {masked(follows)}"
         raise FtctlError(message, "Name another folder: ftctl --dir DIR reconcile --watch …")
     checkout = Checkout(git=git, upstream=upstream)
     checkout.recover()
-    git.write("config", "--local", "remote.origin.url", upstream.url)
+    git.run("config", "--local", "remote.origin.url", upstream.url)
     spec = f"+refs/heads/{upstream.branch}:refs/remotes/origin/{upstream.branch}"
-    git.write("config", "--local", "remote.origin.fetch", spec)
+    git.run("config", "--local", "remote.origin.fetch", spec)
     exclude = git.folder / ".git/info/exclude"
     exclude.parent.mkdir(exist_ok=True)
     exclude.write_text(".ftctl/\n", encoding="utf-8")

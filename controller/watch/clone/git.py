@@ -37,7 +37,13 @@ _SETTINGS = (
     "http.lowSpeedLimit=1",
     "http.lowSpeedTime=60",
 )
-_OF_ANOTHER = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
+_OF_ANOTHER = frozenset(
+    f"GIT_{name}"
+    for name in (
+        *("DIR", "WORK_TREE", "COMMON_DIR", "INDEX_FILE", "PREFIX", "NAMESPACE"),
+        *("OBJECT_DIRECTORY", "ALTERNATE_OBJECT_DIRECTORIES", "SHALLOW_FILE"),
+    )
+)
 """Variables that name another repository, where git itself started this process."""
 
 
@@ -91,7 +97,7 @@ class Git:
     """Open lock file that commands which change the clone keep: a killed service may leave one."""
 
     def read(self, *arguments: str) -> str | None:
-        """Return the output of a command; None if it fails.
+        """Return the output of a command; None if it fails, as it does where there is nothing.
 
         Raises:
             GitFailed: It took too long.
@@ -99,10 +105,10 @@ class Git:
         code, output, _ = self._call(arguments, b"", LOCAL_S, (self.lock,), {})
         return os.fsdecode(output) if code == 0 else None
 
-    def write(
+    def run(
         self, *arguments: str, text: bytes = b"", environment: Mapping[str, str] | None = None
     ) -> str:
-        """Run a command that changes the clone, and return its output without line ends around it.
+        """Run a command in the clone, and return its output without white space around it.
 
         Raises:
             GitFailed: It failed, or took too long.

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from secrets import SystemRandom
 
 from controller.errors import LockfileInvalid
-from controller.lockfile.merge import merge_lockfiles
 from controller.lockfile.model import FORMAT, Lockfile, dump_lockfile, parse_lockfile
 from controller.lockfile.store import LOCKFILE, lock_lockfile
 from controller.project.project import Project
 from controller.watch.clone.checkout import Checkout
 from controller.watch.clone.git import GitFailed, Trouble
+from controller.watch.clone.merge import merge_lockfiles
 
 _CHANCE = SystemRandom()
 _ATTEMPTS = 8
@@ -58,6 +58,8 @@ def synchronise(checkout: Checkout, project: Project, tip: str, *, always: bool 
         LockHeld: Another command recorded in the clone all the time.
         GitFailed: The clone could not be changed.
     """
+    # Before the lockfile is read: half a change may have left half of it.
+    checkout.recover()
     with _held(project) as ours:
         synced, commit = _put_on_top(checkout, ours, tip)
         if always or not _is_at(checkout, commit, synced.tip, ours):

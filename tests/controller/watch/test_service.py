@@ -53,7 +53,9 @@ def test_a_merge_is_trained_recorded_and_green_with_a_token_that_nobody_sees(tmp
         held = [path for path in state.rglob("*") if path.is_file()]
         assert (state / "clone/.git/config") in held
         assert [path for path in held if TOKEN.encode() in path.read_bytes()] == []
-        assert json.loads((state / "watch/statuses.json").read_bytes())[merged]["state"] == "success"
+        assert (
+            json.loads((state / "watch/statuses.json").read_bytes())[merged]["state"] == "success"
+        )
 
 
 def test_a_rewritten_branch_is_followed_and_its_records_stay(tmp_path, service):
