@@ -113,9 +113,8 @@ def follow(folder: Path, *, merges: int, kills: int, finetunes: int, seed: int) 
 
 def _first_half(folder, remote, numbers, kills, finetunes, chance) -> int:
     """Push merges; kill the service at moments spread over them; return the number of kills."""
-    each = max(1, len(numbers) // kills) if kills else 0
-    done = 0
-    for begin in range(0, len(numbers), each or 1):
+    each, done = max(1, -(-len(numbers) // kills)) if kills else 1, 0
+    for begin in range(0, len(numbers), each):
         with watching(folder, remote.url) as watch:
             for number in numbers[begin : begin + each]:
                 _merge(remote, number, finetunes)

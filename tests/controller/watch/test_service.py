@@ -5,9 +5,10 @@ import signal
 
 import pytest
 
+from tests.benchmarks.service import follow
 from tests.children import until
 from tests.git_http_server import TOKEN, GitServer
-from tests.hosted_service import declaration, hosted_server
+from tests.hosted_service import declaration, hosted_server, rows
 from tests.watched import Remote, first_files, git, watching
 
 
@@ -40,12 +41,25 @@ def test_a_merge_is_trained_recorded_and_green_with_a_token_that_nobody_sees(tmp
             watch.until("works", count=2)
             assert watch.health()["status"] == "ok"
 
+            # Somebody rewrites the branch, and drops the record with it.
+            git(remote.person, "reset", "-q", "--hard", merged)
+            git(remote.person, "commit", "-q", "--amend", "-m", "다시 쓴 첫 모델")
+            git(remote.person, "push", "-q", "--force", "origin", "HEAD:main")
+            watch.until("rewritten")
+            watch.until("pushed", count=2)
+            assert remote.log("%an: %s") == ["김민지: Record fine-tunes", "김민지: 다시 쓴 첫 모델"]
+            assert remote.production() == {"triage"}
             assert "ftctl_open_jobs 0.0" in watch.get("/metrics")
-            assert watch.end() == 0
 
-        assert remote.production() == {"triage"}
-        assert len(service.jobs) == 1
-        assert remote.log("%an: %s") == ["김민지: Record fine-tunes", "김민지: 첫 모델"]
+            # It is asked to end while it measures a model: the record in hand is finished.
+            service.hold_s = 0.3
+            files = {"finetunes/data/second.jsonl": rows(24, salt="또 ")}
+            remote.merge(files | {"finetunes/second.yaml": declaration("second")}, "둘째 모델")
+            watch.until("starting", count=2)
+            assert watch.end() == 0
+        [build] = remote.recorded()["second"]["builds"].values()
+        assert build["evaluation"]["scores"]["candidate"]["accuracy"] == 1
+        assert len(service.jobs) == 2
         # A token is asked for, and given; no line and no file holds it.
         assert len(hub.logins) == 3
         assert TOKEN not in watch.text
@@ -56,28 +70,6 @@ def test_a_merge_is_trained_recorded_and_green_with_a_token_that_nobody_sees(tmp
         assert (
             json.loads((state / "watch/statuses.json").read_bytes())[merged]["state"] == "success"
         )
-
-
-def test_a_rewritten_branch_is_followed_and_its_records_stay(tmp_path, service):
-    remote = Remote(tmp_path)
-    first = remote.merge(first_files(service.url))
-    with watching(tmp_path, remote.url) as watch:
-        watch.until("pushed")
-        # Somebody rewrites the branch, and drops the record with it.
-        git(remote.person, "reset", "-q", "--hard", first)
-        remote.write({"README.md": "모델\n"})
-        git(remote.person, "add", "--all")
-        git(remote.person, "commit", "-q", "--amend", "-m", "Another first commit")
-        git(remote.person, "push", "-q", "--force", "origin", "HEAD:main")
-        watch.until("rewritten")
-        watch.until("pushed", count=2)
-        assert remote.log() == ["Record fine-tunes", "Another first commit"]
-        assert remote.production() == {"triage"}
-        # A merge on top is trained as any other; the first is not trained again.
-        remote.merge({"finetunes/second.yaml": declaration("triage", pii="mask")})
-        until(lambda: "second" in remote.production(), 60)
-        assert len(service.jobs) == 1
-        assert watch.end(signal.SIGINT) == 130
 
 
 def test_records_that_cannot_be_pushed_wait_and_end_as_an_error(tmp_path, service):
@@ -106,6 +98,15 @@ def test_a_folder_is_watched_without_an_approval(tmp_path, service):
     with watching(remote.person, None) as watch:
         watch.until("pass")
         assert watch.health()["status"] == "ok"
-        assert watch.end() == 0
+        assert watch.end(signal.SIGINT) == 130
     # Nobody merged anything: nothing is submitted.
     assert service.jobs == {}
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments_train_nothing_twice_and_lose_no_record(tmp_path):
+    """The short form of `python -m tests.benchmarks.service --merges 200`."""
+    found = follow(tmp_path, merges=4, kills=1, finetunes=2, seed=3)
+    assert found.twice == found.lost == 0
+    assert found.in_production == found.finetunes == 2
+    assert found.kills == 1
