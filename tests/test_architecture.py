@@ -205,7 +205,12 @@ LAYERS = (
         "controller.watch.mask",
     ),
     ("controller.watch.clone.git", "controller.watch.log", "controller.watch.metrics"),
-    ("controller.watch.approval", "controller.watch.outlook", "controller.watch.clone.upstream"),
+    (
+        "controller.watch.approval",
+        "controller.watch.outlook",
+        "controller.watch.pauses",
+        "controller.watch.clone.upstream",
+    ),
     ("controller.watch.clone.checkout", "controller.watch.reporter", "controller.watch.statuses"),
     ("controller.watch.clone.records", "controller.watch.reports"),
     ("controller.watch.branch",),

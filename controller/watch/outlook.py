@@ -40,12 +40,15 @@ class Outlook:
         return "; ".join(text.format(_count(len(names))) for names, text in parts if names)
 
 
-def outlook_of(plan: Plan, result: RunResult, *, finetunes: int) -> Outlook:
+def outlook_of(
+    plan: Plan, result: RunResult, *, paused: Mapping[str, str], finetunes: int
+) -> Outlook:
     """Return where the fine-tunes are.
 
     Args:
         plan: The first plan of the pass.
         result: What carrying it out came to.
+        paused: Fine-tunes that were not tried, because something failed a moment ago.
         finetunes: Number of declared fine-tunes.
     """
     stopped = {
@@ -58,6 +61,7 @@ def outlook_of(plan: Plan, result: RunResult, *, finetunes: int) -> Outlook:
         for action in plan.actions
         if isinstance(action, Deferred) and not action.parent
     }
+    stopped |= paused
     for outcome in result.outcomes:
         if outcome.exit_code:
             stopped.setdefault(outcome.action.name, outcome.message)

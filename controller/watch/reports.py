@@ -21,6 +21,15 @@ class CommitReports:
         self._log = log
         self._metrics = metrics
 
+    def begin(self, change: str, description: str) -> None:
+        """Report that a commit is acted on, unless it failed before or is known to be pending.
+
+        A commit takes a thousand statuses; what fails again every few minutes must not use them up.
+        """
+        known = self._statuses.wanted.get(change)
+        if known is None or known.state == "success":
+            self.report(change, "pending", description)
+
     def report(self, change: str, state: str, description: str) -> None:
         """Report the state of a commit; what does not arrive is sent again by a later report."""
         self._statuses.set(change, Status(state=state, description=description))

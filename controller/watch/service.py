@@ -28,6 +28,7 @@ from controller.watch.health import HealthBoard
 from controller.watch.log import LOGGER, EventLog
 from controller.watch.metrics import Metrics
 from controller.watch.outlook import Outlook, outlook_of
+from controller.watch.pauses import Pauses
 from controller.watch.reporter import WatchReporter
 
 _PUSHED = "everything is recorded"
@@ -36,6 +37,9 @@ _WAITS = "some records could not be pushed; they wait in the clone, and the next
 
 class Reporter(Protocol):
     """Receiver of the state of commits."""
+
+    def begin(self, change: str, description: str) -> None:
+        """Report that a commit is acted on, if nothing is reported of it that still holds."""
 
     def report(self, change: str, state: str, description: str) -> None:
         """Report the state of a commit: `pending`, `success`, `failure` or `error`."""
@@ -55,6 +59,7 @@ class Service:
     metrics: Metrics
     reporter: WatchReporter
     statuses: Reporter | None = None
+    pauses: Pauses = field(default_factory=Pauses)
     stopped: dict[str, str] = field(default_factory=dict)
     """Fine-tunes that wait for a person, as they were told about last."""
     acting_on: str | None = None
@@ -119,21 +124,29 @@ class Service:
 
     def _carry_out(self, prepared: PreparedRun, change: str | None) -> Outlook:
         plan, loaded = prepared.plan, prepared.loaded
+        paused = self.pauses.paused(plan, time.monotonic())
         approval = self.approve(prepared, change)
+        if approval is not None:
+            allowed = {name: seen for name, seen in approval.actions.items() if name not in paused}
+            approval = replace(approval, actions=allowed)
         acting = [
             action
             for action in plan.actions
-            if action.acts and (approval is not None or not action.needs_approval)
+            if action.acts
+            and (not action.needs_approval if approval is None else action.name in approval.actions)
         ]
         jobs = {action.name: action.job for action in plan.actions if isinstance(action, Wait)}
         result = RunResult(waiting=jobs)
         if acting:
-            self._report(change, "pending", f"{len(acting)} actions to carry out")
+            if self.statuses is not None and change is not None:
+                self.statuses.begin(change, f"actions to carry out: {len(acting)}")
             options = RunOptions(approval=approval, wait=False, lock_timeout_s=self.lock_timeout_s)
             result = run_until_settled(prepared, self.reporter, options)
+            self.pauses.note(plan, result.outcomes, time.monotonic())
         else:
             self.reporter.progress(jobs)
-        return outlook_of(plan, result, finetunes=len(loaded.specs) + len(loaded.problems))
+        finetunes = len(loaded.specs) + len(loaded.problems)
+        return outlook_of(plan, result, paused=paused, finetunes=finetunes)
 
     def _tell(self, outlook: Outlook, change: str | None, seconds: float) -> None:
         """Write into the log what is new: who waits for a person, and who does not any more."""

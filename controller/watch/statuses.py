@@ -5,7 +5,7 @@ A status that does not arrive is sent again by a later pass; nothing waits for i
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -58,6 +58,8 @@ class StatusReporter:
     """File that keeps what is known at GitHub, so that a restart sends nothing twice."""
     wanted: dict[str, Status] = field(default_factory=dict)
     known: dict[str, Status] = field(default_factory=dict)
+    now: Callable[[], float] = time.time
+    """Clock, in seconds since the epoch: GitHub names such a time to wait for."""
     _again_s: float = 0.0
     _pause_s: float = 0.0
 
@@ -87,7 +89,7 @@ class StatusReporter:
             for commit, status in self.wanted.items()
             if self.known.get(commit) != status
         }
-        if not due or time.monotonic() < self._again_s:
+        if not due or self.now() < self._again_s:
             return Sent()
         count, failure, dropped = 0, "", []
         with httpx2.Client(
@@ -127,8 +129,8 @@ class StatusReporter:
         self._pause_s = min(max(2 * self._pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
         asked_s = _number(headers.get("retry-after"))
         if headers.get("x-ratelimit-remaining") == "0":
-            asked_s = max(asked_s, _number(headers.get("x-ratelimit-reset")) - time.time())
-        self._again_s = time.monotonic() + max(self._pause_s, asked_s)
+            asked_s = max(asked_s, _number(headers.get("x-ratelimit-reset")) - self.now())
+        self._again_s = self.now() + max(self._pause_s, asked_s)
 
     def _headers(self) -> dict[str, str]:
         return {
