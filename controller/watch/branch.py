@@ -20,11 +20,17 @@ _MISTAKES = {
         "credential helper of git."
     ),
 }
-"""What to do where the first fetch fails because of what somebody wrote."""
+"""What to do where the first request fails because of what somebody wrote."""
 
 
 class NothingToFollow(GitFailed):
     """There was never a clone, and the server knows no such branch, or does not let us read it."""
+
+    @classmethod
+    def of(cls, error: GitFailed) -> "NothingToFollow | None":
+        """Return the error as one that a person has to mend; None if it may pass."""
+        remedy = _MISTAKES.get(error.trouble)
+        return None if remedy is None else cls(error.message, remedy, trouble=error.trouble)
 
 
 class Place(Protocol):
@@ -96,8 +102,9 @@ class Branch:
         try:
             tip = self.checkout.fetch()
         except GitFailed as error:
-            if before is None and error.trouble in _MISTAKES:
-                raise NothingToFollow(error.message, _MISTAKES[error.trouble]) from None
+            mistake = NothingToFollow.of(error)
+            if before is None and mistake is not None:
+                raise mistake from None
             self._failed("remote", "fetch", error)
             return before is not None and self._is_whole()
         self._works("remote", "fetch")

@@ -64,9 +64,16 @@ class _EventFormatter(logging.Formatter):
             if trace:
                 value["traceback"] = trace
             return masked(json.dumps(value, ensure_ascii=False, default=str), self._secrets)
-        flat = " ".join(escape_control(message).split())
+        flat = _on_one_line(escape_control(message))
         line = f"{when} {level:<7} {event}: {flat}"
         return masked(f"{line}\n{trace}" if trace else line, self._secrets)
+
+
+def _on_one_line(text: str) -> str:
+    """Return the lines of a text as sentences of one line."""
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    ended = [line if line[-1] in ".:;,…!?" else f"{line}." for line in lines[:-1]]
+    return " ".join([*ended, *lines[-1:]])
 
 
 def open_log(*, as_json: bool, secrets: tuple[str, ...]) -> EventLog:

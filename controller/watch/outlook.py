@@ -1,6 +1,6 @@
 """What a pass came to, in the words of the log, of `/healthz` and of a commit's status. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from controller.plan.actions import Blocked, BlockReason, Deferred
@@ -41,7 +41,12 @@ class Outlook:
 
 
 def outlook_of(
-    plan: Plan, result: RunResult, *, paused: Mapping[str, str], finetunes: int
+    plan: Plan,
+    result: RunResult,
+    *,
+    paused: Mapping[str, str],
+    left: Collection[str],
+    finetunes: int,
 ) -> Outlook:
     """Return where the fine-tunes are.
 
@@ -49,6 +54,7 @@ def outlook_of(
         plan: The first plan of the pass.
         result: What carrying it out came to.
         paused: Fine-tunes that were not tried, because something failed a moment ago.
+        left: Fine-tunes with an action that needs an approval, and has none.
         finetunes: Number of declared fine-tunes.
     """
     stopped = {
@@ -73,7 +79,7 @@ def outlook_of(
         finetunes=finetunes,
         waiting=tuple(sorted(waiting - stopped.keys())),
         stopped=stopped,
-        left=tuple(sorted({action.name for action in result.left} - stopped.keys())),
+        left=tuple(sorted({*left, *(action.name for action in result.left)} - stopped.keys())),
     )
 
 

@@ -15,7 +15,9 @@ from types import FrameType
 from typing import Never, Protocol
 
 from controller.errors import ExitCode, FtctlError
-from controller.plan.actions import Wait
+from controller.plan.actions import Action, Wait
+from controller.plan.approval import Approval
+from controller.plan.plan import Plan
 from controller.run.backends import OpenFor
 from controller.run.reconcile import prepare_run, run_until_settled
 from controller.run.result import RunResult
@@ -62,6 +64,8 @@ class Service:
     pauses: Pauses = field(default_factory=Pauses)
     stopped: dict[str, str] = field(default_factory=dict)
     """Fine-tunes that wait for a person, as they were told about last."""
+    left: tuple[str, ...] = ()
+    """Fine-tunes whose actions nobody approved, as they were told about last."""
     acting_on: str | None = None
     """Commit that the running pass acts on."""
     ended_by: int | None = None
@@ -129,12 +133,7 @@ class Service:
         if approval is not None:
             allowed = {name: seen for name, seen in approval.actions.items() if name not in paused}
             approval = replace(approval, actions=allowed)
-        acting = [
-            action
-            for action in plan.actions
-            if action.acts
-            and (not action.needs_approval if approval is None else action.name in approval.actions)
-        ]
+        acting, left = _divided(plan, approval)
         jobs = {action.name: action.job for action in plan.actions if isinstance(action, Wait)}
         result = RunResult(waiting=jobs)
         if acting:
@@ -146,7 +145,7 @@ class Service:
         else:
             self.reporter.progress(jobs)
         finetunes = len(loaded.specs) + len(loaded.problems)
-        return outlook_of(plan, result, paused=paused, finetunes=finetunes)
+        return outlook_of(plan, result, paused=paused, left=left, finetunes=finetunes)
 
     def _tell(self, outlook: Outlook, change: str | None, seconds: float) -> None:
         """Write into the log what is new: who waits for a person, and who does not any more."""
@@ -156,6 +155,11 @@ class Service:
         for name in self.stopped.keys() - outlook.stopped.keys():
             self.log.tell("continues", f"{name} does not wait for a person any more", name=name)
         self.stopped = dict(outlook.stopped)
+        if outlook.left and outlook.left != self.left:
+            names = ", ".join(outlook.left)
+            message = f"{names}: to be approved, by `ftctl apply` or by another merge"
+            self.log.alert("left", message, names=list(outlook.left))
+        self.left = outlook.left
         before, now_s = self.board.now, time.time()
         self.board.update(
             lambda health: replace(
@@ -226,3 +230,18 @@ class Service:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _divided(plan: Plan, approval: Approval | None) -> tuple[list[Action], set[str]]:
+    """Return the actions that a pass may carry out, and the fine-tunes that need an approval."""
+    acting, left = [], set()
+    for action in plan.actions:
+        if approval is None:
+            is_allowed = not action.needs_approval
+        else:
+            is_allowed = action in approval.actions.get(action.name, ())
+        if action.acts and is_allowed:
+            acting.append(action)
+        elif action.acts and action.needs_approval:
+            left.add(action.name)
+    return acting, left

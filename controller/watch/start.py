@@ -13,7 +13,7 @@ from controller.errors import ExitCode, FtctlError, LockHeld
 from controller.project.project import Project, open_project
 from controller.run.backends import backend_opener
 from controller.spec.settings import is_safe_address
-from controller.watch.approval import approve_merged, approve_nothing
+from controller.watch.approval import Approver, MergeApproval, approve_nothing
 from controller.watch.branch import Branch, Folder, NothingToFollow, Place
 from controller.watch.clone.checkout import followed, open_checkout
 from controller.watch.clone.git import Git, GitFailed, git_environment
@@ -73,6 +73,7 @@ def serve(options: WatchOptions) -> ExitCode:
     metrics = Metrics(lambda: board.now)
     with ExitStack() as stack:
         place: Place
+        approver: Approver = approve_nothing
         statuses = None
         if options.url is None:
             place = Folder(project=open_project(options.folder))
@@ -81,6 +82,8 @@ def serve(options: WatchOptions) -> ExitCode:
             place, upstream = stack.enter_context(
                 _branch(options, options.url, environment, (board, log, metrics))
             )
+            approver = MergeApproval(memory=place.project.state / "watch" / "approved.json")
+            approver.load()
             statuses = _statuses(upstream, environment, place.project.state)
             board.update(lambda health: Health(started_s=health.started_s, branch=upstream.branch))
         pages = {
@@ -91,7 +94,7 @@ def serve(options: WatchOptions) -> ExitCode:
         _tell_start(log, options, place, address)
         return Service(
             place=place,
-            approve=approve_nothing if options.url is None else approve_merged,
+            approve=approver,
             open_for=backend_opener(place.project),
             interval_s=options.interval_s,
             lock_timeout_s=options.lock_timeout_s,
@@ -135,15 +138,15 @@ def _default_branch(git: Git, url: str) -> str:
     known = followed(git)
     if known is not None and known[0] == url:
         return known[1]
-    remedy = "Name the branch: --branch main"
     try:
         listed = git.ask("ls-remote", "--symref", "--", url, "HEAD")
     except GitFailed as error:
-        raise NothingToFollow(error.message, f"Check --git. {remedy}") from None
+        remedy = "Try again, or name the branch, to wait for the server: --branch main"
+        raise NothingToFollow.of(error) or GitFailed(error.message, remedy) from None
     for line in listed.splitlines():
         if line.startswith("ref: refs/heads/"):
             return line.removeprefix("ref: refs/heads/").partition("\t")[0]
-    raise NothingToFollow("the repository has no default branch", remedy)
+    raise FtctlError("the repository has no default branch", "Name the branch: --branch main")
 
 
 def _check_branch(git: Git, branch: str) -> None:

@@ -190,7 +190,9 @@ def open_checkout(git: Git, upstream: Upstream) -> Checkout:
     follows = f"{upstream.url} {upstream.branch}"
     git.folder.mkdir(parents=True, exist_ok=True)
     known = _line(git.read("config", "--local", _FOLLOWS)) if _is_clone(git.folder) else None
-    if known is None:
+    # What a first start was told to follow may have been a mistake: there is nothing in it yet.
+    is_empty = git.read("rev-parse", "--verify", "--quiet", "HEAD") is None
+    if known is None or (known != follows and is_empty):
         _require_empty(git)
         git.run("init", "--quiet")
         git.run("config", "--local", _FOLLOWS, follows)

@@ -154,7 +154,7 @@ def test_a_kill_while_the_working_tree_changes_loses_no_record(clone, remote, tm
     assert not (again.folder / "finetunes/half.yaml").exists()
 
 
-@pytest.mark.parametrize("number", range(6, 20))
+@pytest.mark.parametrize("number", [6, 9, 11, *range(13, 20)])
 def test_a_kill_at_each_command_of_git_loses_no_record(clone, remote, tmp_path, number):
     clone.write({"a": entry(1)})
     remote.merge({"finetunes/b.yaml": "backend: y\n"})
@@ -224,6 +224,14 @@ def test_the_clone_of_a_person_and_of_another_branch_are_left_alone(clone, remot
     (tmp_path / "full/notes.txt").write_text("mine")
     with pytest.raises(FtctlError, match="is not empty"):
         Clone(tmp_path / "full", remote)
+
+
+def test_a_mistake_at_the_first_start_can_be_corrected(tmp_path, remote):
+    mistaken = Clone(tmp_path / "clone", remote, branch="mian")
+    with pytest.raises(GitFailed):
+        mistaken.checkout.fetch()
+    Clone(tmp_path / "clone", remote).sync()
+    assert (tmp_path / "clone/finetunes/a.yaml").exists()
 
 
 def test_a_branch_that_is_not_there_is_told_from_a_silent_server(tmp_path, remote):

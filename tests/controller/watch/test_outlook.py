@@ -3,16 +3,19 @@
 import io
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from backends.contract.jobs import JobState
 from controller.apply.context import Outcome
 from controller.errors import ExitCode
 from controller.lockfile.model import Lockfile
-from controller.plan.actions import Blocked, BlockReason, Train
+from controller.plan.actions import Blocked, BlockReason, Record, Train
 from controller.plan.observed import Observed
 from controller.plan.plan import make_plan
 from controller.run.result import RunResult
+from controller.watch.approval import MergeApproval
 from controller.watch.clone.upstream import GitHubRepository
 from controller.watch.health import Health, HealthBoard
 from controller.watch.log import EventLog
@@ -35,7 +38,7 @@ def blocked(name, reason=BlockReason.INPUT):
 
 def outlook(plan, *outcomes, waiting=(), left=(), paused=None):
     result = RunResult(outcomes=list(outcomes), waiting=dict.fromkeys(waiting), left=left)
-    return outlook_of(plan, result, paused=paused or {}, finetunes=3)
+    return outlook_of(plan, result, paused=paused or {}, left=(), finetunes=3)
 
 
 def test_a_commit_is_green_when_everything_is_as_declared():
@@ -165,3 +168,30 @@ def test_what_fails_again_and_again_uses_up_no_statuses(tmp_path, hub):
 def test_a_memory_that_cannot_be_read_is_begun_anew(tmp_path):
     (tmp_path / "s.json").write_text("[1, 2")
     assert reporter(tmp_path, "http://127.0.0.1").known == {}
+
+
+def test_what_changes_without_a_merge_is_not_approved(tmp_path, make):
+    declared, elsewhere = make.desired("faq"), make.desired("triage")
+    drifted = make.desired("faq", facts=make.data(train="sha256:" + "3" * 64))
+
+    def approved(*desired, commit, approval):
+        return set(approval(SimpleNamespace(plan=planned(*desired)), commit).actions)
+
+    first = MergeApproval(memory=tmp_path / "approved.json")
+    assert approved(declared, commit="c1", approval=first) == {"faq"}
+    # A database answers otherwise: that trains nothing, also after a restart.
+    second = MergeApproval(memory=tmp_path / "approved.json")
+    second.load()
+    assert approved(drifted, commit="c1", approval=second) == set()
+    # What needs no approval goes on: the end of a job is recorded.
+    job = make.job(declared, JobState.SUCCEEDED)
+    entry = make.entry(job=make.open_job(declared))
+    plan = make_plan(
+        {"faq": drifted}, Lockfile(finetunes={"faq": entry}), Observed(jobs={job.id: job})
+    )
+    [(seen,)] = second(SimpleNamespace(plan=plan), "c1").actions.values()
+    assert isinstance(seen, Record)
+    # What could not be read at first is approved when it can be; the next merge approves all.
+    assert approved(drifted, elsewhere, commit="c1", approval=second) == {"triage"}
+    assert approved(declared, elsewhere, commit="c1", approval=second) == {"faq", "triage"}
+    assert approved(drifted, commit="c2", approval=second) == {"faq"}

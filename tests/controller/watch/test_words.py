@@ -144,9 +144,13 @@ def test_a_line_of_the_log_is_one_line_in_either_form():
     for as_json in (True, False):
         stream = io.StringIO()
         log = EventLog(as_json=as_json, secrets=("s3cret-value",), stream=stream)
-        log.fail("fails", "모델:\n    \x1b[2Jhttps://a:b@c/d s3cret-value", name="모델")
+        log.fail(
+            "fails", "no column 모델\n    Add it.\n\x1b[2Jhttps://a:b@c/d s3cret-value", name="모델"
+        )
         [line] = stream.getvalue().splitlines()
-        assert "모델" in line
+        assert (
+            "no column 모델\\n" if as_json else "error   fails: no column 모델. Add it. "
+        ) in line
         assert "\x1b" not in line
         assert "s3cret" not in line
         assert "https://***@c/d" in line
