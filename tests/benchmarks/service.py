@@ -13,8 +13,10 @@ import argparse
 import json
 import os
 import random
+import re
 import signal
 import tempfile
+import threading
 import time
 from collections import Counter
 from contextlib import suppress
@@ -33,6 +35,10 @@ _AFTER_S = 0.5
 _EVENT_S = 20.0
 """Time after which it is killed all the same: there may be nothing to do."""
 _CONVERGED_S = 600.0
+_BETWEEN_S = 1.0
+"""Longest time between two merges of the second half."""
+_JOB_S = 1.0
+"""Time that a job takes: some are open when the service is killed, or when their spec changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +62,8 @@ class Followed:
     """Commits of the lockfile."""
     rss_mb: tuple[float, ...]
     """Memory of the service at the start, in the middle and at the end of the second half."""
+    passes: int
+    """Passes of the service in the second half."""
     seconds: float
 
 
@@ -70,7 +78,9 @@ def follow(folder: Path, *, merges: int, kills: int, finetunes: int, seed: int) 
         seed: Seed of the moments.
     """
     began_s, chance, server = time.monotonic(), random.Random(seed), hosted_server()
+    server.finishes = False
     try:
+        threading.Thread(target=_train, args=(server,), daemon=True).start()
         remote = Remote(folder)
         remote.merge(
             {
@@ -85,12 +95,13 @@ def follow(folder: Path, *, merges: int, kills: int, finetunes: int, seed: int) 
             memory = [_rss_mb(watch)]
             for number in range(half, merges):
                 _merge(remote, number, finetunes)
-                time.sleep(chance.uniform(0.0, 0.2))
+                time.sleep(chance.uniform(0.0, _BETWEEN_S))
                 if number in {half + (merges - half) // 2, merges - 1}:
                     memory.append(_rss_mb(watch))
             last = {_name(number, finetunes): number for number in range(merges)}
             until(lambda: len(_right(remote, last)) == len(last), _CONVERGED_S)
             memory.append(_rss_mb(watch))
+            passes = _passes(watch)
             if watch.end():
                 raise SystemExit(watch.text)
         asked = Counter(_inputs(job) for job in server.jobs.values())
@@ -105,10 +116,22 @@ def follow(folder: Path, *, merges: int, kills: int, finetunes: int, seed: int) 
             lost=len(_ever(remote) - _builds(remote.recorded())),
             records=sum(line == "Record fine-tunes" for line in remote.log()),
             rss_mb=tuple(memory),
+            passes=passes,
             seconds=time.monotonic() - began_s,
         )
     finally:
         server.close()
+
+
+def _train(server) -> None:
+    """Let each job succeed a while after it was created."""
+    seen: dict[str, float] = {}
+    while True:
+        time.sleep(_JOB_S / 10)
+        with server.lock:
+            for job in server.running:
+                if time.monotonic() - seen.setdefault(job["id"], time.monotonic()) > _JOB_S:
+                    server.finish(job["id"])
 
 
 def _first_half(folder, remote, numbers, kills, finetunes, chance) -> int:
@@ -181,6 +204,13 @@ def _ever(remote: Remote) -> set[tuple[str, str]]:
     return found
 
 
+def _passes(watch: Watching) -> int:
+    found = re.search(
+        r'ftctl_events_total{event="pass",outcome="done"} (\S+)', watch.get("/metrics")
+    )
+    return round(float(found[1]))
+
+
 def _rss_mb(watch: Watching) -> float:
     pages = int(Path(f"/proc/{watch.process.pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -209,7 +239,8 @@ def main() -> None:
     print(f"fine-tunes as merged  {found.in_production:>7,}   of {found.finetunes}")
     print(f"recorded builds lost  {found.lost:>7,}")
     print(f"commits of records    {found.records:>7,}")
-    print("memory, MB            " + "  ".join(f"{one:.1f}" for one in found.rss_mb))
+    memory = "  ".join(f"{one:.1f}" for one in found.rss_mb)
+    print(f"memory, MB            {memory}   over {found.passes:,} passes")
 
 
 if __name__ == "__main__":
