@@ -141,7 +141,7 @@ def _default_branch(git: Git, url: str) -> str:
     try:
         listed = git.ask("ls-remote", "--symref", "--", url, "HEAD")
     except GitFailed as error:
-        remedy = "Try again, or name the branch, to wait for the server: --branch main"
+        remedy = "Name the branch, so that the service waits for the server: --branch main"
         raise NothingToFollow.of(error) or GitFailed(error.message, remedy) from None
     for line in listed.splitlines():
         if line.startswith("ref: refs/heads/"):
