@@ -1,1 +1,1 @@
-"""`ftctl reconcile --watch`: one pass after another, for as long as nobody ends it."""
+"""`ftctl reconcile --watch`: one pass after another, until a signal ends it."""

@@ -1,10 +1,10 @@
 """What the service may do without asking: the door for stricter approvals.
 
-On a branch, the merge is the approval: whoever may merge decided by the plan of the pull request.
+On a branch, the merge is the approval: a person decided by the plan of the pull request.
 The budgets of specs and of `ftctl.yaml` hold as in `ftctl apply --auto-approve`. What changes
 without a merge is not approved: other answers of a database, of a URL or of a hub retrain nothing.
 
-In a folder nobody merged anything, so the service does only what needs no approval.
+In a folder there is no merge, so the service does only what needs no approval.
 """
 
 import json

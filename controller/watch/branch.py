@@ -1,6 +1,7 @@
 """Where the service finds fine-tunes: a branch elsewhere that it follows, or a folder as it is."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +14,8 @@ from controller.watch.health import HealthBoard, Outage
 from controller.watch.log import EventLog
 from controller.watch.metrics import Metrics
 
+_MOST_NAMED = 10
+"""Fine-tunes that a line of the log names at most."""
 _MISTAKES = {
     Trouble.ABSENT: "Check --git and --branch.",
     Trouble.REFUSED: (
@@ -20,7 +23,7 @@ _MISTAKES = {
         "credential helper of git."
     ),
 }
-"""What to do where the first request fails because of what somebody wrote."""
+"""Remedies for mistakes that only the first request to a server can find."""
 
 
 class NothingToFollow(GitFailed):
@@ -28,7 +31,7 @@ class NothingToFollow(GitFailed):
 
     @classmethod
     def of(cls, error: GitFailed) -> "NothingToFollow | None":
-        """Return the error as one that a person has to mend; None if it may pass."""
+        """Return the error as one that a person has to fix; None if it may pass by itself."""
         remedy = _MISTAKES.get(error.trouble)
         return None if remedy is None else cls(error.message, remedy, trouble=error.trouble)
 
@@ -82,8 +85,6 @@ class Branch:
     metrics: Metrics
     is_fresh: bool = True
     """True until the clone was brought to a commit in this process."""
-    tip: str | None = None
-    """Newest commit of the branch, as the clone met it last."""
 
     @property
     def change(self) -> str | None:
@@ -134,7 +135,7 @@ class Branch:
 
     def _synchronise(self, tip: str) -> Synced:
         synced = synchronise(self.checkout, self.project, tip, always=self.is_fresh)
-        self.is_fresh, self.tip = False, synced.tip
+        self.is_fresh = False
         if synced.recovered:
             message = (
                 "the branch's lockfile could not be read; its records are kept from older commits"
@@ -145,7 +146,7 @@ class Branch:
             return synced
         if synced.recorded or synced.recovered:
             self.metrics.count_event("push", failed=False)
-            message = f"recorded {', '.join(synced.recorded)} as {synced.tip[:12]}"
+            message = f"recorded {_named(synced.recorded)} as {synced.tip[:12]}"
             self.log.tell("pushed", message, commit=synced.tip, names=list(synced.recorded))
         if ended := self.board.end_outage("push"):
             self.log.tell("works", f"push works again, {_span(ended)}", what="push")
@@ -171,6 +172,12 @@ class Branch:
         self.metrics.count_event(event, failed=False)
         if ended := self.board.end_outage(outage):
             self.log.tell("works", f"{event} works again, {_span(ended)}", what=outage)
+
+
+def _named(names: Sequence[str]) -> str:
+    if len(names) > _MOST_NAMED:
+        return f"{len(names)} fine-tunes"
+    return ", ".join(names) or "the lockfile"
 
 
 def _span(outage: Outage) -> str:

@@ -15,7 +15,7 @@ from controller.errors import FtctlError
 
 _Connection: TypeAlias = socket.socket | tuple[bytes, socket.socket]
 _TIMEOUT_S = 10.0
-"""Time limit of a request: nobody keeps a thread by saying nothing."""
+"""Time limit of a request: a silent client does not keep its thread."""
 _AT_ONCE = 32
 """Requests answered at once; more are refused."""
 

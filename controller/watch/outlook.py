@@ -18,7 +18,7 @@ class Outlook:
     stopped: Mapping[str, str]
     """Fine-tunes that wait for a person, each with the reason and what to do."""
     left: tuple[str, ...] = ()
-    """Fine-tunes with actions that need an approval, which nobody gave here."""
+    """Fine-tunes with actions that need an approval, and have none."""
 
     @property
     def state(self) -> str:

@@ -1,8 +1,8 @@
 """The loop of `ftctl reconcile --watch`. Read this file first.
 
 Each turn brings the clone up to date, makes a plan, carries out what is approved, and brings the
-records back. Whatever goes wrong in one turn is told, and the next turn begins anew: nothing is
-remembered here that git, the lockfile and the backends do not know.
+records back. The log reports whatever goes wrong in one turn, and the next turn starts from the
+beginning: git, the lockfile and the backends know everything that a later turn needs.
 """
 
 import gc
@@ -63,9 +63,9 @@ class Service:
     statuses: Reporter | None = None
     pauses: Pauses = field(default_factory=Pauses)
     stopped: dict[str, str] = field(default_factory=dict)
-    """Fine-tunes that wait for a person, as they were told about last."""
+    """Fine-tunes that wait for a person, as the log reported them last."""
     left: tuple[str, ...] = ()
-    """Fine-tunes whose actions nobody approved, as they were told about last."""
+    """Fine-tunes whose actions need an approval, as the log reported them last."""
     acting_on: str | None = None
     """Commit that the running pass acts on."""
     ended_by: int | None = None
@@ -102,8 +102,8 @@ class Service:
             self._failed(error)
         except OSError as error:
             self._failed(refused_by_system(error, self.place.project.state))
-        except Exception:  # noqa: BLE001 - a defect must not end the service, and is told
-            message = "a defect of ftctl; the next pass begins anew"
+        except Exception:  # noqa: BLE001 - a defect must not end the service; the log reports it
+            message = "a defect of ftctl; the next pass starts from the beginning"
             self._failed(FtctlError(message))
             LOGGER.exception(message)
         finally:

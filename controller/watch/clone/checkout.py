@@ -166,7 +166,7 @@ class Checkout:
         # Detached: no branch of this clone is moved, and none can be mistaken for the upstream's.
         self.git.run("update-ref", "--no-deref", "HEAD", commit)
         self.git.run("reset", "--quiet", "--hard", "--no-recurse-submodules")
-        # A spec that nobody merged must not be trained. Recorded answers are people's to commit.
+        # A spec that was never merged must not be trained. People commit recorded answers.
         places = [f"{self.upstream.folder}/{name}".lstrip("/") for name in (FOLDER, SETTINGS)]
         keep = f"--exclude=/{places[0]}/recorded/"
         self.git.run("clean", "--quiet", "-ffd", keep, "--", *places)

@@ -1,8 +1,8 @@
 """The lockfile between the clone and its branch: no record is lost, whatever others push.
 
 The lockfile of the working tree holds what this service recorded. It is merged with the branch's,
-from the newest commit that both share, committed on top of the branch, and pushed. If somebody
-pushed meanwhile, all of that is done again on top; nothing is ever forced. A branch that was
+from the newest commit that both share, committed on top of the branch, and pushed. After another
+push in between, all of that is done again on top; nothing is ever forced. A branch that was
 rewritten shares an older commit, so what was recorded since is put on top of it again.
 """
 
@@ -118,7 +118,7 @@ def _held(project: Project) -> Iterator[Lockfile | None]:
                     project.root, project.state, timeout_s=_LOCK_S, purpose="reconcile --watch"
                 )
             )
-            # A file that somebody removed from the clone records nothing, and forgets nothing.
+            # A file that was removed from the clone records nothing, and forgets nothing.
             is_there = held.read is not None or held.entries
             ours = held.lockfile if is_there else None
         yield ours
