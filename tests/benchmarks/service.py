@@ -35,8 +35,8 @@ _AFTER_S = 0.5
 _EVENT_S = 20.0
 """Time after which it is killed all the same: there may be nothing to do."""
 _CONVERGED_S = 600.0
-_BETWEEN_S = 1.0
-"""Longest time between two merges of the second half."""
+_TOGETHER = 5
+"""Merges of the second half until all of them are in production, and the next ones follow."""
 _JOB_S = 1.0
 """Time that a job takes: some are open when the service is killed, or when their spec changes."""
 
@@ -61,7 +61,7 @@ class Followed:
     records: int
     """Commits of the lockfile."""
     rss_mb: tuple[float, ...]
-    """Memory of the service at the start, in the middle and at the end of the second half."""
+    """Memory of the service in the second half, each time that everything was as merged."""
     passes: int
     """Passes of the service in the second half."""
     seconds: float
@@ -92,15 +92,13 @@ def follow(folder: Path, *, merges: int, kills: int, finetunes: int, seed: int) 
         killed = _first_half(folder, remote, range(half), kills, finetunes, chance)
         with watching(folder, remote.url) as watch:
             watch.until("pass", 120)
-            memory = [_rss_mb(watch)]
+            memory, last = [], {_name(number, finetunes): number for number in range(half)}
             for number in range(half, merges):
                 _merge(remote, number, finetunes)
-                time.sleep(chance.uniform(0.0, _BETWEEN_S))
-                if number in {half + (merges - half) // 2, merges - 1}:
+                last[_name(number, finetunes)] = number
+                if (number - half) % _TOGETHER == 0 or number == merges - 1:
+                    until(lambda: len(_right(remote, last)) == len(last), _CONVERGED_S)
                     memory.append(_rss_mb(watch))
-            last = {_name(number, finetunes): number for number in range(merges)}
-            until(lambda: len(_right(remote, last)) == len(last), _CONVERGED_S)
-            memory.append(_rss_mb(watch))
             passes = _passes(watch)
             if watch.end():
                 raise SystemExit(watch.text)
@@ -220,7 +218,7 @@ def main() -> None:
     """Follow and print."""
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("--merges", type=int, default=200)
-    arguments.add_argument("--kills", type=int, default=0, help="one for five merges by default")
+    arguments.add_argument("--kills", type=int, help="one for five merges by default")
     arguments.add_argument("--finetunes", type=int, default=10)
     arguments.add_argument("--seed", type=int, default=1)
     given = arguments.parse_args()
@@ -228,7 +226,7 @@ def main() -> None:
         found = follow(
             Path(name),
             merges=given.merges,
-            kills=given.kills or given.merges // 10,
+            kills=given.merges // 5 if given.kills is None else given.kills,
             finetunes=given.finetunes,
             seed=given.seed,
         )
@@ -239,8 +237,10 @@ def main() -> None:
     print(f"fine-tunes as merged  {found.in_production:>7,}   of {found.finetunes}")
     print(f"recorded builds lost  {found.lost:>7,}")
     print(f"commits of records    {found.records:>7,}")
-    memory = "  ".join(f"{one:.1f}" for one in found.rss_mb)
-    print(f"memory, MB            {memory}   over {found.passes:,} passes")
+    print(f"passes after the kills{found.passes:>7,}")
+    thirds = [found.rss_mb[0], found.rss_mb[len(found.rss_mb) // 2], found.rss_mb[-1]]
+    print("memory, MB            " + ", ".join(f"{one:.1f}" for one in thirds))
+    print("  at each look        " + " ".join(f"{one:.0f}" for one in found.rss_mb))
 
 
 if __name__ == "__main__":
