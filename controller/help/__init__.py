@@ -22,6 +22,7 @@ TOPICS = (
     "export",
     "approval",
     "pull-requests",
+    "service",
     "servers",
     "migration",
     "lockfile",

@@ -49,11 +49,15 @@ def open_project(folder: Path) -> Project:
 
 
 def current_commit(root: Path) -> str | None:
-    """Return the commit that is checked out, with `-dirty` for local changes; None without git."""
+    """Return the commit that is checked out, with `-dirty` for local changes; None without git.
+
+    What a run records is not a change of what is declared.
+    """
     commit = (_git(root, "rev-parse", "--short=12", "HEAD") or "").strip()
     if not commit:
         return None
-    changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "finetunes")
+    declared = ("finetunes", ":(exclude)finetunes/ftctl.lock")
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", *declared)
     return f"{commit}-dirty" if changed else commit
 
 

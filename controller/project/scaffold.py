@@ -1,5 +1,6 @@
 """Files that `ftctl init` writes: a first repository, or the demo with its data and base model."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from controller.spec.settings import FILE as SETTINGS
 DEMO_BASE_MODEL = "models/small-ko"
 _FIRST = Path(__file__).with_name("first_repository")
 """The first spec with its data, as files."""
+_SERVICE = Path(__file__).with_name("service_files")
+"""What runs `ftctl reconcile --watch` as a service, as files."""
 
 _IGNORED = """\
 # ftctl: what belongs to this machine
@@ -80,6 +83,28 @@ def make_demo(root: Path) -> list[str]:
         write_atomic(settings, _DEMO_SETTINGS.encode())
         written.append(SETTINGS)
     return [*written, DEMO_BASE_MODEL, *_ignore(root)]
+
+
+def make_service(folder: Path) -> list[str]:
+    """Write a unit of systemd, a Containerfile, and the settings that both read.
+
+    Args:
+        folder: Where to; created when absent.
+
+    Returns:
+        The files written, relative to the folder.
+
+    Raises:
+        FtctlError: One of them is there already.
+    """
+    names = sorted(path.name for path in _SERVICE.iterdir())
+    present = [name for name in names if os.path.lexists(folder / name)]
+    if present:
+        message = f"{folder / present[0]} exists already"
+        raise FtctlError(message, "Name another folder: ftctl init --service DIR")
+    for name in names:
+        write_atomic(folder / name, (_SERVICE / name).read_bytes())
+    return names
 
 
 def _demo_source() -> Path:

@@ -1,0 +1,1 @@
+"""`ftctl reconcile --watch`: one pass after another, until a signal ends it."""

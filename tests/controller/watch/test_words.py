@@ -1,0 +1,182 @@
+"""Secrets, addresses, intervals and the log: what the service says, and what it never says."""
+
+import importlib.util
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+
+from controller.errors import FtctlError
+from controller.lockfile.model import dump_lockfile, parse_lockfile
+from controller.watch.clone.git import git_environment
+from controller.watch.clone.merge import merge_lockfiles
+from controller.watch.clone.upstream import (
+    checked_folder,
+    checked_url,
+    github_repository,
+    token_for,
+)
+from controller.watch.interval import parse_interval
+from controller.watch.log import LOGGER, EventLog
+from controller.watch.mask import masked, secrets_of
+from tests.children import ROOT
+from tests.workflows.repositories import entry
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("fatal: unable to access 'https://me:t0ken@host/a.git/'", "'https://***@host/a.git/'"),
+        ("https://ghp_secret@github.com/a/b", "https://***@github.com/a/b"),
+        ("https://me:p@ss@host:8443/a?b=c", "https://***@host:8443/a?b=c"),
+        ("two https://a:b@c/d ssh://git@e/f 둘", "two https://***@c/d ssh://***@e/f 둘"),
+        ("mail minji@example.com about git@host:a/b", "mail minji@example.com about git@host:a/b"),
+    ],
+)
+def test_urls_lose_user_and_password(text, said):
+    assert masked(text).endswith(said)
+
+
+def test_values_of_secret_variables_are_masked_wherever_they_stand():
+    secrets = secrets_of({"HOSTED_KEY": "sk-0123456789", "MODE": "production", "X_TOKEN": "short"})
+    assert secrets == ("sk-0123456789",)
+    assert masked('{"error": "Bearer sk-0123456789"}', secrets) == '{"error": "Bearer ***"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("60s", 60), ("5m", 300), ("1.5h", 5400), ("90", 90), (" 0.2s ", 0.2)],
+)
+def test_intervals(text, seconds):
+    assert parse_interval(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1s", "1d", "1e3", "nan", "0", "0.05s", "\uff19s"])
+def test_what_is_not_an_interval_is_refused(text):
+    with pytest.raises(ValueError, match="is "):
+        parse_interval(text)
+
+
+OWN = {"GITHUB_SERVER_URL": "https://git.acme.example:8443"}
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "found"),
+    [
+        ("https://github.com/acme/models.git", {}, ("https://api.github.com", "acme/models")),
+        ("git@github.com:acme/models.git", {}, ("https://api.github.com", "acme/models")),
+        ("ssh://git@github.com:22/acme/models", {}, ("https://api.github.com", "acme/models")),
+        (
+            "https://git.acme.example:8443/acme/models",
+            OWN,
+            ("https://git.acme.example:8443/api/v3", "acme/models"),
+        ),
+        ("https://github.com/acme/models", OWN, ("https://api.github.com", "acme/models")),
+        ("https://gitlab.com/acme/models", {}, None),
+        ("https://github.com.evil.example/acme/models", {}, None),
+        ("https://github.com/acme", {}, None),
+        ("/srv/git/models.git", {}, None),
+        ("file:///srv/github.com/acme/models.git", {}, None),
+    ],
+)
+def test_repositories_at_github(url, environment, found):
+    repository = github_repository(url, environment)
+    assert (repository and (repository.api, repository.name)) == found
+
+
+def test_a_token_goes_to_its_own_server_alone_and_never_unprotected():
+    github, elsewhere = "https://github.com/a/b", "https://git.example/a/b"
+    tokens = {"GITHUB_TOKEN": "hub", "FTCTL_GIT_TOKEN": "any"}
+    assert token_for(github, {"GITHUB_TOKEN": "hub"}) == "hub"
+    assert token_for(elsewhere, {"GITHUB_TOKEN": "hub"}) == ""
+    assert token_for(github, tokens) == token_for(elsewhere, tokens) == "any"
+    with pytest.raises(FtctlError, match="unprotected"):
+        token_for("http://git.example/a/b", tokens)
+    environment = git_environment(
+        {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "a.b", "GIT_CONFIG_VALUE_0": "c"},
+        elsewhere,
+        "s3cret\\n",
+    )
+    filled = subprocess.run(
+        ["git", "credential", "fill"],
+        input=b"protocol=https\nhost=git.example\npath=a/b\n\n",
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", **environment},
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    assert b"username=x-access-token\npassword=s3cret\\n\n" in filled.stdout
+    others = subprocess.run(
+        ["git", "credential", "fill"],
+        input=b"protocol=https\nhost=other.example\n\n",
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", **environment},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (others.returncode, others.stdout) == (128, b"")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:t0ken@host/a", "https://t0ken@host/a", "ssh://g:p@h/a"]
+)
+def test_an_address_with_a_secret_is_refused_and_not_repeated(url):
+    with pytest.raises(FtctlError, match="holds a user or a password") as found:
+        checked_url(url)
+    assert "t0ken" not in str(found.value)
+    assert "g:p" not in str(found.value)
+    assert checked_url("ssh://git@host/a") == "ssh://git@host/a"
+
+
+def test_folders_stay_in_the_repository():
+    assert checked_folder("./ml/models/") == "ml/models"
+    assert checked_folder(".") == checked_folder("") == ""
+    for folder in ("..", "ml/../..", "/srv", ".git/x"):
+        with pytest.raises(FtctlError):
+            checked_folder(folder)
+
+
+def test_a_line_of_the_log_is_one_line_in_either_form():
+    for as_json in (True, False):
+        stream = io.StringIO()
+        log = EventLog(as_json=as_json, secrets=("s3cret-value",), stream=stream)
+        log.fail(
+            "fails", "no column 모델\n    Add it.\n\x1b[2Jhttps://a:b@c/d s3cret-value", name="모델"
+        )
+        [line] = stream.getvalue().splitlines()
+        assert (
+            "no column 모델\\n" if as_json else "error   fails: no column 모델. Add it. "
+        ) in line
+        assert "\x1b" not in line
+        assert "s3cret" not in line
+        assert "https://***@c/d" in line
+    log = EventLog(as_json=True, secrets=("s3cret-value",), stream=stream)
+    try:
+        int("s3cret-value")
+    except ValueError:
+        LOGGER.exception("a defect")
+    told = json.loads(stream.getvalue().splitlines()[-1])
+    assert (told["level"], told["type"], told["message"]) == ("error", "defect", "a defect")
+    assert "invalid literal for int() with base 10: '***'" in told["traceback"]
+    LOGGER.handlers = [logging.NullHandler()]
+
+
+def test_lockfiles_merge_as_the_workflows_merge_them():
+    places = (".github/actions/commit-lockfile/merge.py", "controller/lockfile/merge.py")
+    path = next(path for place in places if (path := ROOT / place).exists())
+    script = importlib.util.module_from_spec(importlib.util.spec_from_file_location("merge", path))
+    sys.modules["merge"] = script
+    script.__spec__.loader.exec_module(script)
+    choices = [{}, {"a": entry(1)}, {"a": entry(2)}, {"a": entry(1, 2)}, {"b": entry(3)}]
+    choices.append({"a": entry(1, 3), "b": entry(3)})
+    for base in choices:
+        for ours in choices:
+            for theirs in choices:
+                sides = [{"_": "", "format": 1, "finetunes": one} for one in (base, ours, theirs)]
+                parsed = [parse_lockfile(json.dumps(one).encode(), "x") for one in sides]
+                merged = json.loads(dump_lockfile(merge_lockfiles(*parsed)))
+                assert merged["finetunes"] == script.merge(*sides)["finetunes"]
