@@ -26,6 +26,7 @@ from controller.render.plan_json import PLAN_FORMAT, SavedPlan, plan_json, read_
 from controller.run.reconcile import prepare_run, run_until_settled
 from controller.run.stages import require_readable
 from controller.run.state import RunOptions
+from controller.run.storing import is_to_store
 
 
 @click.command("apply")
@@ -66,7 +67,7 @@ def command(
     approved = auto_approve or expected is not None
     if as_json and not approved:
         raise FtctlError("--json cannot ask before spending", "Add --auto-approve.")
-    if not plan.actions:
+    if not plan.actions and not is_to_store(prepared):
         _print_no_changes(plan, as_json=as_json)
         return ExitCode.DONE
     if not as_json:

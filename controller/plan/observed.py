@@ -42,6 +42,8 @@ class Observed:
     """Price of a deployment, by place; absent where ftctl deploys nothing."""
     deployments: Mapping[tuple[str, str], Deployment] = field(default_factory=dict)
     """Deployments by place and model ID; absent where none was asked for."""
+    absent: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Models that are neither on this machine nor in the store, by place and ID: what follows."""
     remarks: Mapping[str, str] = field(default_factory=dict)
     """Why ends of models or deployments are not known, for people, by place or fine-tune."""
     skipped: Mapping[str, str] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from backends.contract.jobs import Job
 from controller.lockfile.model import Entry, Lockfile
+from controller.plan.absent import absent_in_production
 from controller.plan.actions import Action, Blocked, Deferred, Record, Restore
 from controller.plan.approval import decisions_of, plan_id
 from controller.plan.budget import within_budget
@@ -96,6 +97,7 @@ def make_plan(
     if budget_usd is not None:
         actions = list(within_budget(budget_usd, actions, recorded))
     busy = {action.name for action in actions}
+    elsewhere = absent_in_production(recorded.finetunes, observed.absent)
     return Plan(
         actions=tuple(actions),
         specs=len(overview.declared),
@@ -113,6 +115,7 @@ def make_plan(
             *prompt_notes(desired, recorded),
             *hosting_notes(desired, recorded, observed.deployments),
             *observed.remarks.values(),
+            *(f"{name}: {text}" for name, text in elsewhere.items()),
         ),
     )
 

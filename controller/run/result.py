@@ -33,6 +33,12 @@ class ProgressReporter(Protocol):
     def download(self, name: str, done: int, total: int) -> None:
         """Report a base model's download: the fine-tune, bytes so far, and bytes of all."""
 
+    def transfer(self, name: str, what: str, done: int, total: int) -> None:
+        """Report a transfer: the fine-tune, what is moved, bytes so far, and bytes of all."""
+
+    def told(self, message: str) -> None:
+        """Report something that is done and concerns no action."""
+
     def notice(self, message: str) -> None:
         """Report something that concerns the run as a whole."""
 
@@ -46,6 +52,8 @@ class RunResult:
     """Jobs still open, by fine-tune."""
     left: tuple[Action, ...] = ()
     """Actions of the last plan that nobody approved in this run."""
+    store_failed: ExitCode = ExitCode.DONE
+    """`ERROR` if a build could not be written to the store."""
 
     @property
     def failed(self) -> frozenset[str]:
@@ -55,7 +63,7 @@ class RunResult:
     @property
     def exit_code(self) -> ExitCode:
         """The gravest of the outcomes' codes."""
-        codes = [outcome.exit_code for outcome in self.outcomes]
+        codes = [*(outcome.exit_code for outcome in self.outcomes), self.store_failed]
         for code in _GRAVEST_FIRST:
             if code in codes:
                 return code

@@ -18,6 +18,7 @@ from controller.resolve.answers import OpenBackend
 from controller.resolve.inputs import Readings
 from controller.resolve.recipes import Elsewhere, Recorded
 from controller.resolve.resolve import Resolved, resolve, without_settings
+from controller.run.absent import find_absent
 from controller.run.backends import recorded_backends
 from controller.run.load import Loaded
 from controller.run.observe import observe
@@ -80,14 +81,20 @@ def observe_all(
 
 
 def _observe(loaded: Loaded, recorded: Lockfile, resolved: Resolved) -> Observed:
-    return observe(
+    open_backend, has_store = (
+        recorded_backends(loaded.open_backend),
+        loaded.settings.store is not None,
+    )
+    observed = observe(
         resolved,
         recorded,
-        recorded_backends(loaded.open_backend),
+        open_backend,
         loaded.inputs.project,
         display_only=loaded.inputs.display_only,
         without_endpoints=not loaded.has_endpoints,
     )
+    absent = find_absent(recorded.finetunes, open_backend, has_store=has_store)
+    return replace(observed, absent=absent)
 
 
 def _wanted(resolved: Resolved) -> dict[str, str]:

@@ -20,6 +20,8 @@ class Reuse(CancellingAction):
     """True if its recorded scores already pass the gate, so that it goes to production at once."""
     keeps_scores: bool = True
     """True if its recorded scores were measured as this spec asks."""
+    elsewhere: str | None = None
+    """What to do, where the model is only at another machine: only there it can be reused."""
     own_job = None
 
     @property
@@ -48,6 +50,8 @@ class Reuse(CancellingAction):
         """Yield the build, what it cancels and replaces, and its cost."""
         build = short_id(self.fingerprint)
         yield "build", build
+        if self.elsewhere is not None:
+            yield "model", f"at another machine, which alone can reuse it; {self.elsewhere}"
         yield from self.cancel_rows()
         if self.promote and self.replaces != self.fingerprint:
             replaced = f"build {short_id(self.replaces)}" if self.replaces else "none"
