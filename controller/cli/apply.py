@@ -26,7 +26,7 @@ from controller.render.plan_json import PLAN_FORMAT, SavedPlan, plan_json, read_
 from controller.run.reconcile import prepare_run, run_until_settled
 from controller.run.stages import require_readable
 from controller.run.state import RunOptions
-from controller.run.storing import is_to_store
+from controller.run.store.store_builds import is_to_store
 
 
 @click.command("apply")

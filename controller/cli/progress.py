@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import click
 from rich.console import Console
@@ -207,15 +207,19 @@ class JsonScreen:
 
 @dataclass(slots=True)
 class _Transfer:
-    """Times of the reports on transfers."""
+    """Times of the reports on one transfer after another."""
 
-    reported_s: float = field(default_factory=time.monotonic)
+    bytes: int = 0
+    reported_s: float = 0.0
     is_long: bool = False
 
 
 def _is_due(transfer: _Transfer, done: int, total: int) -> bool:
     """Return True every ten seconds, and at the end of a transfer that was reported before."""
     now, is_end = time.monotonic(), done >= total
+    if not transfer.reported_s or done <= transfer.bytes:
+        transfer.reported_s, transfer.is_long = now, False
+    transfer.bytes = 0 if is_end else done
     if now - transfer.reported_s < PLAIN_EVERY_S and not (is_end and transfer.is_long):
         return False
     transfer.reported_s, transfer.is_long = now, not is_end

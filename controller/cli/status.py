@@ -23,8 +23,8 @@ from controller.evaluate.curves.files import findings_of_build, read_curve
 from controller.evaluate.curves.findings import WORDS, Finding
 from controller.lockfile.model import Entry, Lockfile
 from controller.lockfile.store import read_lockfile
-from controller.plan.absent import absent_in_production
 from controller.plan.desired import Shutdown
+from controller.plan.observed import absent_in_production
 from controller.project.project import Project
 from controller.render.filters import LABELS, Facts, Filter, parse_filter
 from controller.render.status import (
@@ -39,9 +39,9 @@ from controller.render.status import (
 )
 from controller.render.text import escape_control
 from controller.resolve.answers import OpenBackend
-from controller.run.absent import find_absent
 from controller.run.backends import backends_of, recorded_backends
 from controller.run.shutdowns import Ends, Subject, find_ends, production_subject
+from controller.run.store.absent import find_absent
 from controller.spec.load import LoadedSpec, read_specs, spec_names
 from controller.spec.settings import load_settings
 

@@ -50,3 +50,21 @@ class Observed:
     """Backends that were not queried, with the reason. A displayed plan may do without them."""
     unreachable: Mapping[str, Problem] = field(default_factory=dict)
     """Backends that gave no answer. Nothing that needs an answer of theirs is done."""
+
+
+def absent_in_production(
+    entries: Mapping[str, Entry], absent: Mapping[tuple[str, str], str]
+) -> dict[str, str]:
+    """Return a remark for each fine-tune whose model in production is only at another machine.
+
+    Args:
+        entries: What is recorded.
+        absent: What to do about each such model, by place and ID.
+    """
+    remarks = {}
+    for name, entry in sorted(entries.items()):
+        build = entry.builds.get(entry.production or "")
+        remedy = None if build is None else absent.get((build.backend, build.model_id))
+        if remedy is not None:
+            remarks[name] = f"in production at another machine; {remedy}"
+    return remarks

@@ -10,14 +10,13 @@ from types import MappingProxyType
 
 from backends.contract.jobs import Job
 from controller.lockfile.model import Entry, Lockfile
-from controller.plan.absent import absent_in_production
 from controller.plan.actions import Action, Blocked, Deferred, Record, Restore
 from controller.plan.approval import decisions_of, plan_id
 from controller.plan.budget import within_budget
 from controller.plan.desired import Desired, Shutdown
 from controller.plan.hosting import hosting_notes
 from controller.plan.job_steps import JobStep, step_of
-from controller.plan.observed import Observed
+from controller.plan.observed import Observed, absent_in_production
 from controller.plan.overview import Overview
 from controller.plan.prompted_rivals import prompt_notes
 from controller.plan.recording import after_job, describe_end

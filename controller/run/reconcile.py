@@ -18,7 +18,7 @@ from controller.run.load import RunInputs, load
 from controller.run.result import ProgressReporter, RunResult
 from controller.run.stages import PreparedRun, observe_all, plan_pass, resolve_specs
 from controller.run.state import Run, RunOptions
-from controller.run.storing import store_builds
+from controller.run.store.store_builds import store_builds
 from controller.run.waiting import follow, wait_for_change
 
 _Done = TypeVar("_Done")

@@ -18,10 +18,10 @@ from controller.resolve.answers import OpenBackend
 from controller.resolve.inputs import Readings
 from controller.resolve.recipes import Elsewhere, Recorded
 from controller.resolve.resolve import Resolved, resolve, without_settings
-from controller.run.absent import find_absent
 from controller.run.backends import recorded_backends
 from controller.run.load import Loaded
 from controller.run.observe import observe
+from controller.run.store.absent import find_absent
 from controller.spec.settings import decided_by
 
 

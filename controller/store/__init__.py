@@ -7,8 +7,8 @@ for each build names the pieces. It is written last: a build is in the store exa
 is there.
 
 - `objects`: the interface to stores, and the names of their objects
-- `folder`, `bucket`, `hub`: the stores, opened by `open_store`
-- `probe`: the refusal of stores that ignore conditions
+- `stores`: a folder, buckets and the hub, opened by `open_store`; the refusal of stores that ignore
+  conditions
 - `lease`: pushes and prunes keep out of each other's way
 - `manifest`, `push`, `pull`: files of one build
 - `builds`: builds of the lockfile and the store

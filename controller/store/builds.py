@@ -23,11 +23,11 @@ from controller.spec.settings import StoreSettings
 from controller.store.lease import pushing
 from controller.store.manifest import Manifest
 from controller.store.objects import ANSWERS, BUILDS, ObjectStore, StoreError
-from controller.store.open_store import open_store
-from controller.store.probe import require_conditions
 from controller.store.progress import say
 from controller.store.pull import incoming_folder, pull_files, read_manifest
 from controller.store.push import Report, push_files
+from controller.store.stores.open_store import open_store
+from controller.store.stores.probe import require_conditions
 
 _ANSWER_FILE: Final = re.compile(r"[0-9a-f]{32}\.jsonl")
 _POLL_S: Final = 0.2

@@ -4,7 +4,7 @@ from collections.abc import Container, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from backends.contract.backend import Backend
 from backends.contract.completions import Chunk, Completed, Engine, Prompt, Sampling
@@ -20,7 +20,6 @@ from backends.contract.guard.guarded import Pausable
 from backends.contract.jobs import BaseModel
 from controller.lockfile.model import Build
 from controller.lockfile.store import read_lockfile
-from controller.plan.fingerprint import short_id
 from controller.project.project import Project
 from controller.spec.load import FOLDER
 from controller.spec.settings import FILE, StoreSettings
@@ -30,23 +29,16 @@ from controller.store.privacy import named_builds
 from controller.store.progress import TransferLines
 
 
-def absence(build: Build, *, has_store: bool) -> tuple[str, str]:
-    """Return what to tell of a model that is neither here nor in the store, and the remedy."""
-    message = f"the model of build {short_id(build.fingerprint)} is not on this machine"
-    if build.stored is not None and build.stored.model is not None and not has_store:
-        return (
-            f"{message}, and {FILE} does not declare the store that has it",
-            f"Declare that `store` in {FILE} again: `ftctl help store`.",
-        )
+def _absent(missing: ModelMissing, build: Build, *, has_store: bool) -> ModelMissing:
+    """Return the error for a model that is neither on this machine nor in the store."""
+    push = "type `ftctl store push` at the machine that trained it."
     if has_store:
-        return (
-            f"{message}, nor in the store",
-            "Type `ftctl store push` at the machine that trained it.",
-        )
-    return (
-        f"{message}, and no `store` is declared",
-        f"Declare a `store` in {FILE}, and type `ftctl store push` at the machine that trained it.",
-    )
+        return ModelMissing(f"{missing.message}, nor has the store", push.capitalize())
+    if build.stored is not None and build.stored.model is not None:
+        message = f"{missing.message}, and {FILE} does not declare the store that has it"
+        return ModelMissing(message, f"Declare that `store` in {FILE} again: `ftctl help store`.")
+    message = f"{missing.message}, and no `store` is declared"
+    return ModelMissing(message, f"Declare a `store` in {FILE}, and {push}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +82,7 @@ class Fetcher:
     def _fetch(self, build: Build, missing: ModelMissing) -> None:
         stored = build.stored.model if build.stored is not None else None
         if self.store is None or stored is None:
-            raise ModelMissing(*absence(build, has_store=self.store is not None)) from missing
+            raise _absent(missing, build, has_store=self.store is not None) from missing
         if not self.fetches or self.project.offline:
             message = f"{build.model_id} is in the store, and not on this machine"
             raise ModelMissing(message, "Type `ftctl store pull`.") from missing
@@ -147,7 +139,7 @@ class FetchingBackend:
     def __init__(self, fetcher: Fetcher) -> None:
         self._fetcher, self.inner = fetcher, fetcher.backend
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the backend has
+    def __getattr__(self, name: str) -> object:
         return getattr(self.inner, name)
 
     def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:

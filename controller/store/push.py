@@ -48,42 +48,58 @@ def push_files(
         OSError: A file cannot be read.
     """
     total = sum((folder / name).stat().st_size for name in names)
-    done = 0
-    files: list[StoredFile] = []
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="store") as pool:
-        open_: list[Future[int]] = []
+        sending = _Sending(store, pool, lambda done: report(done, total))
         try:
-            for name in names:
-                whole, size, pieces = hashlib.sha256(), 0, list[str]()
-                for piece in _pieces(folder / name):
-                    whole.update(piece)
-                    size += len(piece)
-                    digest = digest_of(piece)
-                    pieces.append(digest)
-                    open_.append(pool.submit(_store_piece, store, digest, piece))
-                    # No further piece is read while as many are in transfer.
-                    if len(open_) >= WORKERS:
-                        done += open_.pop(0).result()
-                        report(done, total)
-                files.append(
-                    StoredFile(
-                        path=name,
-                        bytes=size,
-                        sha256=f"sha256:{whole.hexdigest()}",
-                        pieces=tuple(pieces),
-                    )
-                )
-            for one in open_:
-                done += one.result()
-                report(done, total)
+            files = tuple(_file(name, folder / name, sending) for name in names)
+            sending.finish()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    manifest = empty.model_copy(update={"files": tuple(files)})
+    manifest = empty.model_copy(update={"files": files})
     data = dump_manifest(manifest)
     digest = digest_of(data)
     store.create(manifest_key(kind, manifest.fingerprint, digest), data)
     return digest, manifest
+
+
+class _Sending:
+    """Pieces in transfer, a few at a time."""
+
+    def __init__(
+        self, store: ObjectStore, pool: ThreadPoolExecutor, report: Callable[[int], None]
+    ) -> None:
+        self._store, self._pool, self._report = store, pool, report
+        self._open: list[Future[int]] = []
+        self._done = 0
+
+    def add(self, digest: str, piece: bytes) -> None:
+        """Send a piece; wait while as many as may be are in transfer."""
+        self._open.append(self._pool.submit(_store_piece, self._store, digest, piece))
+        if len(self._open) >= WORKERS:
+            self._wait_for_one()
+
+    def finish(self) -> None:
+        """Wait for all pieces."""
+        while self._open:
+            self._wait_for_one()
+
+    def _wait_for_one(self) -> None:
+        self._done += self._open.pop(0).result()
+        self._report(self._done)
+
+
+def _file(name: str, path: Path, sending: _Sending) -> StoredFile:
+    """Send the pieces of a file, and return its entry in the manifest."""
+    whole, size, pieces = hashlib.sha256(), 0, list[str]()
+    for piece in _pieces(path):
+        whole.update(piece)
+        size += len(piece)
+        digest = digest_of(piece)
+        pieces.append(digest)
+        sending.add(digest, piece)
+    sha256 = f"sha256:{whole.hexdigest()}"
+    return StoredFile(path=name, bytes=size, sha256=sha256, pieces=tuple(pieces))
 
 
 def _store_piece(store: ObjectStore, digest: str, piece: bytes) -> int:

@@ -11,7 +11,7 @@ from controller.lockfile.store import LockedLockfile, lock_lockfile
 from controller.plan.fingerprint import short_id
 from controller.render.text import escape_control, file_size
 from controller.run.reconcile import prepare_run
-from controller.run.storing import record_stored
+from controller.run.store.store_builds import record_stored
 from controller.spec.load import read_specs
 from controller.store.lease import pruning as hold
 from controller.store.prune import Pruning, is_shallow, kept_builds, plan_pruning

@@ -11,7 +11,7 @@ from controller.lockfile.store import LockedLockfile, lock_lockfile
 from controller.plan.fingerprint import short_id
 from controller.render.text import escape_control, file_size
 from controller.run.backends import backends_of, recorded_backends
-from controller.run.storing import record_stored
+from controller.run.store.store_builds import record_stored
 from controller.store.builds import answer_files, is_here, push_build
 from controller.store.fetching import on_this_machine
 from controller.store.privacy import Privacy, named_builds, privacy_of

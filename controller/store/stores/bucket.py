@@ -24,9 +24,9 @@ from obstore.store import AzureStore, GCSStore, S3Store
 from backends.excerpt import excerpt
 from controller.store.objects import PIECE, StoredObject, StoreError
 
-_RETRIES: Final = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
-_CONNECT_S: Final = 10
-_TIMEOUT_S: Final = 120
+_RETRY_S: Final = timedelta(seconds=60)
+_CONNECT_S: Final = timedelta(seconds=10)
+_TIMEOUT_S: Final = timedelta(seconds=120)
 """Time limit of one request, which may carry an object of 8 MiB over a slow line."""
 _ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _CREDENTIALS: Final[Mapping[str, str]] = {
@@ -36,11 +36,9 @@ _CREDENTIALS: Final[Mapping[str, str]] = {
 }
 _STATUS: Final = re.compile(r"status code: (\d{3}[^:\n<]{0,40})")
 _CODE: Final = re.compile(r"<Code>(\w{1,80})</Code>")
-_LOST: Final = (
-    ("NoSuchBucket", "it does not exist"),
-    ("ContainerNotFound", "it does not exist"),
-    ("The specified bucket does not exist", "it does not exist"),
-)
+_NO_BUCKET: Final = ("NoSuchBucket", "ContainerNotFound", "specified bucket does not exist")
+_DENIED: Final = ("401", "403")
+_NO_LOGIN: Final = ("credential", "Account must be specified", "MissingAccount")
 _CAUSES: Final = (
     ("kind: Connect", "no connection"),
     ("kind: Timeout", "no answer in time"),
@@ -111,7 +109,7 @@ class BucketStore:
 
     def _require_bucket(self, error: FileNotFoundError) -> None:
         """Tell a bucket without the object from no bucket at all."""
-        if any(sign in str(error) for sign, _ in _LOST):
+        if any(sign in str(error) for sign in _NO_BUCKET):
             raise error
 
     @contextlib.contextmanager
@@ -120,46 +118,60 @@ class BucketStore:
         try:
             yield
         except (UnauthenticatedError, PermissionDeniedError) as error:
-            code = _CODE.search(str(error))
-            reason = f" ({code[1]})" if code else ""
-            raise StoreError(
-                f"the store {self.url} refuses the credentials of this environment{reason}",
-                f"Set {_CREDENTIALS[self._scheme]}, with the right to read, write, list and delete.",
-            ) from None
+            raise self._denied(error) from None
         except FileNotFoundError:
-            raise StoreError(
-                f"the store {self.url} does not exist", "Create the bucket, or correct `store.url`."
-            ) from None
+            raise self._no_bucket() from None
         except (BaseError, OSError, ValueError) as error:
-            raise self._unclear(error) from None
+            raise self._translate(error) from None
 
-    def _unclear(self, error: Exception) -> StoreError:
+    def _translate(self, error: Exception) -> StoreError:
+        """Return the error for one of the library that has no class of its own."""
         text = str(error)
         status, code = _STATUS.search(text), _CODE.search(text)
-        cause = next((words for sign, words in _CAUSES if sign in text), None)
-        if status is not None:
-            cause = " ".join(filter(None, [status[1].strip(), code[1] if code else ""]))
-        if "credential" in text.lower() or "MissingAccount" in text or "Account must be" in text:
+        if any(sign in text for sign in _NO_BUCKET):
+            return self._no_bucket()
+        if status is not None and status[1][:3] in _DENIED:
+            return self._denied(error)
+        if any(sign in text for sign in _NO_LOGIN):
             return StoreError(
                 f"the store {self.url} finds no credentials in this environment",
                 f"Set {_CREDENTIALS[self._scheme]}.",
             )
+        cause = next((words for sign, words in _CAUSES if sign in text), type(error).__name__)
+        if status is not None:
+            cause = " ".join(filter(None, [status[1].strip(), code[1] if code else ""]))
         return StoreError(
-            f"the store {self.url} does not answer: {excerpt(cause or type(error).__name__)}",
+            f"the store {self.url} does not answer: {excerpt(cause)}",
             "Check the network and the address, and run the same command again: it continues "
             "where it stopped.",
         )
 
+    def _denied(self, error: Exception) -> StoreError:
+        code = _CODE.search(str(error))
+        reason = f" ({code[1]})" if code else ""
+        return StoreError(
+            f"the store {self.url} refuses the credentials of this environment{reason}",
+            f"Set {_CREDENTIALS[self._scheme]}, with the right to read, write, list and delete.",
+        )
 
-def _open(scheme: str, bucket: str, prefix: str | None) -> Any:  # noqa: ANN401 - one of three classes
-    client: dict[str, Any] = {"connect_timeout": f"{_CONNECT_S}s", "timeout": f"{_TIMEOUT_S}s"}
-    common: dict[str, Any] = {"prefix": prefix, "retry_config": _RETRIES}
+    def _no_bucket(self) -> StoreError:
+        message = f"the store {self.url} does not exist"
+        return StoreError(message, "Create the bucket, or correct `store.url` in ftctl.yaml.")
+
+
+def _open(scheme: str, bucket: str, prefix: str | None) -> S3Store | GCSStore | AzureStore:
+    client: dict[str, Any] = {"connect_timeout": _CONNECT_S, "timeout": _TIMEOUT_S}
+    options: dict[str, Any] = {
+        "prefix": prefix,
+        "client_options": client,
+        "retry_config": {"max_retries": 5, "retry_timeout": _RETRY_S},
+    }
     if scheme == "gs":
-        return GCSStore(bucket, client_options=client, **common)
+        return GCSStore(bucket, **options)
     if scheme == "az":
-        return AzureStore(bucket, client_options=client, **common)
+        return AzureStore(bucket, **options)
     endpoint = next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), None)
     if endpoint is not None:
-        common["endpoint"] = endpoint
+        options["endpoint"] = endpoint
         client["allow_http"] = endpoint.startswith("http://")
-    return S3Store(bucket, client_options=client, **common)
+    return S3Store(bucket, **options)

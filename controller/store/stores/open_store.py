@@ -6,8 +6,8 @@ from typing import Final
 from controller.errors import FtctlError
 from controller.extras import import_extra
 from controller.spec.settings import FILE, Settings, StoreSettings
-from controller.store.folder import FolderStore
 from controller.store.objects import ObjectStore
+from controller.store.stores.folder import FolderStore
 
 DECLARE: Final = f"Declare a `store` in {FILE}: `ftctl help store`."
 
@@ -38,9 +38,9 @@ def open_store(settings: StoreSettings, root: Path) -> ObjectStore:
         return FolderStore((root / Path(settings.url).expanduser()).resolve())
     what = f"a store at {scheme}://"
     if scheme == "hf":
-        hub = import_extra("controller.store.hub", extra="store", what=what)
+        hub = import_extra("controller.store.stores.hub", extra="store", what=what)
         store: ObjectStore = hub.open_hub(settings.url, private=settings.private)
         return store
-    bucket = import_extra("controller.store.bucket", extra="store", what=what)
+    bucket = import_extra("controller.store.stores.bucket", extra="store", what=what)
     opened: ObjectStore = bucket.BucketStore(settings.url)
     return opened

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Collection, Iterator
@@ -28,6 +29,8 @@ class FolderStore:
         """Write a file and give it its name, unless there is one of that name."""
         path = self._folder / key
         with self._translated():
+            # A share that is not mounted would otherwise be this machine's own folder.
+            self._require_folder()
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PARTIAL)
             partial = Path(name)
@@ -89,7 +92,8 @@ class FolderStore:
     def _require_folder(self) -> None:
         """Tell an empty store from one that is not mounted."""
         if not self._folder.is_dir():
-            raise StoreError(f"the store {self.url} is not there", _SHARED)
+            remedy = f"Mount it, or make it: mkdir -p {shlex.quote(self.url)}"
+            raise StoreError(f"the store {self.url} is not there", remedy)
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
