@@ -63,45 +63,49 @@ class Fault:
     """Method and path of each request."""
 
 
+class _Proxy(BaseHTTPRequestHandler):
+    fault: Fault
+    target: str
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def handle_one(self):
+        fault, body = self.fault, self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        fault.requests.append(f"{self.command} {self.path}")
+        if fault.drops_after is not None and len(fault.requests) > fault.drops_after:
+            self.close_connection = True
+        elif fault.status:
+            code = {401: "InvalidToken", 403: "AccessDenied"}.get(fault.status, "Failed")
+            self.answer(fault.status, f"<Error><Code>{code}</Code></Error>".encode())
+        else:
+            headers = dict(self.headers.items())
+            if fault.ignores_conditions:
+                headers = {name: headers[name] for name in headers if name.lower() != CONDITION}
+            self.answer(*forward(self.target, self.command, self.path, body, headers, fault))
+
+    def answer(self, status, content, headers=None):
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            if name.lower() not in {"transfer-encoding", "connection", "date", "server"}:
+                self.send_header(name, value)
+        if "content-length" not in {name.lower() for name in headers or {}}:
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_one  # noqa: N815 - names of the library
+
+
 @contextmanager
 def faulty(address: str) -> Iterator[tuple[str, Fault]]:
     """Serve a proxy of an S3 server; yield its address, and what it does wrong."""
     fault, target = Fault(), address.removeprefix("http://")
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_):
-            pass
-
-        def handle_one(self):
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            fault.requests.append(f"{self.command} {self.path}")
-            if fault.drops_after is not None and len(fault.requests) > fault.drops_after:
-                self.close_connection = True
-                return None
-            if fault.status:
-                code = {401: "InvalidToken", 403: "AccessDenied"}.get(fault.status, "Failed")
-                return self.answer(fault.status, f"<Error><Code>{code}</Code></Error>".encode())
-            headers = dict(self.headers.items())
-            if fault.ignores_conditions:
-                headers = {name: headers[name] for name in headers if name.lower() != CONDITION}
-            return self.answer(*forward(target, self.command, self.path, body, headers, fault))
-
-        def answer(self, status, content, headers=None):
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                if name.lower() not in {"transfer-encoding", "connection", "date", "server"}:
-                    self.send_header(name, value)
-            if "content-length" not in {name.lower() for name in headers or {}}:
-                self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(content)
-
-        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_one  # noqa: N815 - names of the library
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    handler = type("Handler", (_Proxy,), {"fault": fault, "target": target})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -239,7 +239,7 @@ class StoreSettings(Strict):
         if parts.scheme not in _STORES:
             known = ", ".join(f"{scheme}://" for scheme in _STORES)
             remedy = f"Start it with one of {known}, or name a folder."
-            raise InvalidValue(f"{excerpt(parts.scheme)}:// is not a store", remedy)
+            raise InvalidValue(f"{excerpt(parts.scheme)} is not a kind of store", remedy)
         if "@" in parts.netloc or parts.query or parts.fragment:
             remedy = "Remove it: stores find their credentials in the environment."
             raise InvalidValue("holds a login or a key", remedy)

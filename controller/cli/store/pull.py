@@ -5,7 +5,7 @@ import click
 from backends.contract.inspector import Json
 from controller.cli.common import backend_for, json_option, print_json, wants_json
 from controller.cli.store.context import StoreContext, store_context
-from controller.errors import FtctlError
+from controller.errors import ExitCode, FtctlError
 from controller.lockfile.model import Build, Entry
 from controller.plan.fingerprint import short_id
 from controller.render.text import escape_control
@@ -17,7 +17,7 @@ from controller.store.builds import fetch_answers
 @click.option("--all-builds", is_flag=True, help="Every stored build, not only production.")
 @json_option
 @click.pass_context
-def command(ctx: click.Context, names: tuple[str, ...], *, all_builds: bool) -> None:
+def command(ctx: click.Context, names: tuple[str, ...], *, all_builds: bool) -> int:
     """Fetch models in production, or candidates, with their recorded answers.
 
     Commands that use a model fetch it by themselves.
@@ -37,11 +37,13 @@ def command(ctx: click.Context, names: tuple[str, ...], *, all_builds: bool) -> 
                 click.echo(f"{escape_control(name)}: build {found['build']}: {where}")
     if wants_json(ctx):
         print_json({"pulled": pulled, "not_stored": list(missing)})
+        return ExitCode.ERROR if missing and (names or not pulled) else ExitCode.DONE
     if missing and (names or not pulled):
         raise FtctlError(
             f"not in the store: {', '.join(missing)}",
             "Type `ftctl store push` at the machine that trained them.",
         )
+    return ExitCode.DONE
 
 
 def _chosen(entry: Entry, *, all_builds: bool) -> list[Build]:
