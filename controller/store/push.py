@@ -16,7 +16,7 @@ from controller.store.objects import (
     piece_key,
 )
 
-WORKERS: Final = 4
+WORKERS: Final = 3
 """Pieces in transfer at once; each takes two or three times 8 MiB of memory."""
 Report: TypeAlias = Callable[[int, int], None]
 """Receives the bytes so far, and of all files."""
