@@ -197,7 +197,10 @@ class ScriptedJobs:
         record = json.loads((folder / "record.json").read_bytes())
         weights = (folder / "model/weights.bin").read_bytes()
         if _model_id(record) != model_id or weights != model_id.encode() * self.weights:
-            raise BackendError(f"the files are not those of {model_id}", "Store it again.")
+            raise BackendError(
+                f"the files are not those of {model_id}",
+                "Type `ftctl store push` at the machine that has it.",
+            )
         with self._records() as records:
             if model_id not in map(_model_id, records):
                 records.append({**record, "id": f"job-{len(records) + 1}"})

@@ -31,14 +31,17 @@ from controller.store.progress import TransferLines
 
 def _absent(missing: ModelMissing, build: Build, *, has_store: bool) -> ModelMissing:
     """Return the error for a model that is neither on this machine nor in the store."""
-    push = "type `ftctl store push` at the machine that trained it."
     if has_store:
-        return ModelMissing(f"{missing.message}, nor has the store", push.capitalize())
+        remedy = "Type `ftctl store push` at the machine that trained it."
+        return ModelMissing(f"{missing.message}, nor has the store", remedy)
     if build.stored is not None and build.stored.model is not None:
         message = f"{missing.message}, and {FILE} does not declare the store that has it"
         return ModelMissing(message, f"Declare that `store` in {FILE} again: `ftctl help store`.")
     message = f"{missing.message}, and no `store` is declared"
-    return ModelMissing(message, f"Declare a `store` in {FILE}, and {push}")
+    remedy = (
+        f"Declare a `store` in {FILE}, and type `ftctl store push` at the machine that trained it."
+    )
+    return ModelMissing(message, remedy)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from backends.local_gpu.json_files import json_bytes, read_json
 from backends.lock_files import try_lock
 
 _MODEL: Final = "model"
-_DAMAGED: Final = "Push it again from the machine that trained it."
+_DAMAGED: Final = "Type `ftctl store push` at the machine that trained it."
 
 
 def model_files(state: Path, model_id: str) -> ModelFiles:

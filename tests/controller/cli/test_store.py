@@ -15,7 +15,9 @@ SPEC = "evaluation: {metrics: [exact_match]}\ngate: []\n"
 
 def git(folder: Path, *arguments: str) -> None:
     config = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", *config, "-C", str(folder), *arguments], check=True, capture_output=True)
+    subprocess.run(
+        ["git", *config, "-C", str(folder), *arguments], check=True, capture_output=True, timeout=60
+    )
 
 
 @pytest.fixture

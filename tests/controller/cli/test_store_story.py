@@ -23,7 +23,9 @@ gate: []
 
 def git(folder, *arguments):
     config = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", *config, "-C", str(folder), *arguments], check=True, capture_output=True)
+    subprocess.run(
+        ["git", *config, "-C", str(folder), *arguments], check=True, capture_output=True, timeout=60
+    )
 
 
 def test_what_one_clone_trained_another_one_uses(shell, warm, monkeypatch, tmp_path):

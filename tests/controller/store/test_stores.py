@@ -47,7 +47,7 @@ def test_of_many_at_once_one_creates(store):
         if store.create(NAME, str(number).encode()):
             won.append(number)
 
-    threads = [threading.Thread(target=create, args=(number,)) for number in range(6)]
+    threads = [threading.Thread(target=create, args=(number,), daemon=True) for number in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
