@@ -96,15 +96,14 @@ class _Proxy(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(content)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_one  # noqa: N815 - names of the library
-
 
 @contextmanager
 def faulty(address: str) -> Iterator[tuple[str, Fault]]:
     """Serve a proxy of an S3 server; yield its address, and what it does wrong."""
     fault, target = Fault(), address.removeprefix("http://")
 
-    handler = type("Handler", (_Proxy,), {"fault": fault, "target": target})
+    methods = {f"do_{name}": _Proxy.handle_one for name in ("GET", "HEAD", "POST", "PUT", "DELETE")}
+    handler = type("Handler", (_Proxy,), {**methods, "fault": fault, "target": target})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -16,9 +16,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+from controller.spec.settings import StoreSettings
+from controller.store.manifest import Manifest
+from controller.store.objects import BUILDS
+from controller.store.progress import unreported
+from controller.store.pull import pull_files, read_manifest
+from controller.store.push import push_files
+from controller.store.stores.open_store import open_store
 from tests.s3_server import BUCKET, KEYS
 
 ROOT: Final = Path(__file__).parents[2]
@@ -41,15 +49,7 @@ def peak_mb() -> float:
 
 def transfer(way: str, url: str, folder: Path) -> None:
     """Push or pull one model in this process; print figures as JSON."""
-    import controller.cli.store  # noqa: F401, PLC0415 - as much memory as the command has
-    from controller.spec.settings import StoreSettings  # noqa: PLC0415
-    from controller.store.manifest import Manifest  # noqa: PLC0415
-    from controller.store.objects import BUILDS  # noqa: PLC0415
-    from controller.store.progress import unreported  # noqa: PLC0415
-    from controller.store.pull import pull_files, read_manifest  # noqa: PLC0415
-    from controller.store.push import push_files  # noqa: PLC0415
-    from controller.store.stores.open_store import open_store  # noqa: PLC0415
-
+    import_module("controller.cli.store")  # as much memory as the command has
     store = open_store(StoreSettings(url=url), folder)
     before_mb, began_s = peak_mb(), time.monotonic()
     if way == "push":

@@ -25,6 +25,7 @@ from huggingface_hub.errors import (
     HFValidationError,
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
+    RepositoryNotFoundError,
 )
 from huggingface_hub.utils import build_hf_headers, http_backoff
 
@@ -79,8 +80,12 @@ class HubStore:
     def prepare(self, *, private: bool) -> None:
         """Make the repository if it is absent, and require that it is as private as declared."""
         with self._translated():
-            self._api.create_repo(self._repository, private=True, exist_ok=True)
-            if private and self._api.model_info(self._repository).private is not True:
+            try:
+                found = self._api.model_info(self._repository)
+            except RepositoryNotFoundError:
+                self._api.create_repo(self._repository, private=True, exist_ok=True)
+                found = self._api.model_info(self._repository)
+            if private and found.private is not True:
                 raise StoreError(
                     f"the store {self.url} is declared private, and everybody can read it",
                     "Make the repository private, or remove `private: true` from `store`.",

@@ -344,3 +344,11 @@ def test_the_whole_round_on_a_server_that_speaks_s3(shell, monkeypatch):
     files = [path.read_bytes() for path in shell.root.rglob("*") if path.is_file()]
     assert not any(secret in text for _, text in told)
     assert not any(secret.encode() in content for content in files)
+
+
+def test_doctor_tests_the_store(stored, shared):
+    _, text = stored("doctor")
+    assert f"ok  store        {shared}, keeps to conditions" in text
+    shutil.rmtree(shared)
+    code, text = stored("doctor")
+    assert (code, "!!  store" in text, "is not there" in text) == (1, True, True)
