@@ -81,10 +81,8 @@ def observe_all(
 
 
 def _observe(loaded: Loaded, recorded: Lockfile, resolved: Resolved) -> Observed:
-    open_backend, has_store = (
-        recorded_backends(loaded.open_backend),
-        loaded.settings.store is not None,
-    )
+    open_backend = recorded_backends(loaded.open_backend)
+    has_store = loaded.settings.store is not None
     observed = observe(
         resolved,
         recorded,

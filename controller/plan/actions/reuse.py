@@ -43,8 +43,9 @@ class Reuse(CancellingAction):
         return {"fingerprint": self.fingerprint, "source": self.source, "promote": self.promote}
 
     def json(self) -> dict[str, Json]:
-        """Return the build and its source."""
-        return {**self.effects_json(), **self.decisive()}
+        """Return the build and its source, and what to do if the model is at another machine."""
+        elsewhere: dict[str, Json] = {} if self.elsewhere is None else {"elsewhere": self.elsewhere}
+        return {**self.effects_json(), **self.decisive(), **elsewhere}
 
     def rows(self) -> Iterator[Row]:
         """Yield the build, what it cancels and replaces, and its cost."""
