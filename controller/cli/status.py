@@ -249,19 +249,12 @@ def _look(
 
 def _absent(project: Project, lockfile: Lockfile, open_backend: OpenBackend) -> dict[str, str]:
     """Return the fine-tunes whose model in production this machine cannot use."""
-    production = {
-        name: entry.model_copy(
-            update={"builds": {entry.production: entry.builds[entry.production]}}
-        )
-        for name, entry in lockfile.finetunes.items()
-        if entry.production is not None and entry.production in entry.builds
-    }
     try:
         has_store = load_settings(project.root).store is not None
     except InvalidInput:
         has_store = True  # nobody knows; other commands name the problem
-    found = find_absent(production, open_backend, has_store=has_store)
-    return absent_in_production(production, found)
+    entries = lockfile.finetunes
+    return absent_in_production(entries, find_absent(entries, open_backend, has_store=has_store))
 
 
 def _of_build(project: Project, entry: Entry) -> tuple[Finding, ...]:

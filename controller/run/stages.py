@@ -91,7 +91,8 @@ def _observe(loaded: Loaded, recorded: Lockfile, resolved: Resolved) -> Observed
         display_only=loaded.inputs.display_only,
         without_endpoints=not loaded.has_endpoints,
     )
-    absent = find_absent(recorded.finetunes, open_backend, has_store=has_store)
+    wanted = {desired.fingerprint for desired in resolved.desired.values()}
+    absent = find_absent(recorded.finetunes, open_backend, wanted, has_store=has_store)
     return replace(observed, absent=absent)
 
 

@@ -75,6 +75,9 @@ def kept_builds(
         kept |= {one for one in (entry.production, entry.candidate) if one is not None}
         if entry.job is not None:
             kept.add(entry.job.fingerprint)
+        if name in specs and name not in wanted:
+            # Its data or its base model cannot be read here: nobody knows what it asks for.
+            kept.update(entry.builds)
         pin = specs[name].spec.lifecycle.pin if name in specs else None
         if pin is not None:
             kept.update(pinned_builds(pin, entry))
@@ -82,8 +85,8 @@ def kept_builds(
     for _, build in named_builds(entries):
         if build.finished >= recent:
             kept.add(build.fingerprint)
-    # The models that kept ones start from are loaded with them.
     kept |= _named_in_git(root, days)
+    # The models that kept ones start from are loaded with them.
     builds = {build.fingerprint: build for _, build in named_builds(entries)}
     return kept | set(_parents(kept, builds))
 
@@ -99,12 +102,16 @@ def _parents(kept: set[str], builds: Mapping[str, Build]) -> Iterator[str]:
 def _named_in_git(root: Path, days: int) -> set[str]:
     """Return the builds that commits of the last days had in production or as candidate.
 
-    That includes the lockfile as it was before them, which a revert of the oldest of them restores.
+    That includes the lockfile of each branch as it was before them, which a revert restores.
     """
-    commits = _git(root, "rev-list", "--all", f"--since={days} days ago", "--", LOCKFILE)
-    before = _git(root, "rev-list", "--all", f"--before={days} days ago", "-n", "1", "--", LOCKFILE)
+    refs = _git(root, "for-each-ref", "--format=%(objectname)", "refs/heads", "refs/remotes")
+    commits = _git(root, "rev-list", "--all", "HEAD", f"--since={days} days ago", "--", LOCKFILE)
+    wanted = commits.decode().split()
+    for tip in {"HEAD", *refs.decode().split()}:
+        last = _git(root, "rev-list", "-n", "1", f"--before={days} days ago", tip, "--", LOCKFILE)
+        wanted += last.decode().split()
     named: set[str] = set()
-    for commit in [*commits.decode().split(), *before.decode().split()]:
+    for commit in dict.fromkeys(wanted):
         try:
             text = _git(root, "show", f"{commit}:./{LOCKFILE}")
             lockfile = parse_lockfile(text, LOCKFILE)

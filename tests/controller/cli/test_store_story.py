@@ -8,7 +8,7 @@ import pytest
 from controller.cli import run
 from tests.tiny_base import make_base
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
 SPEC = """\
 backend: local-gpu
 base_model: ../models/small
