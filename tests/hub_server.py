@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 LARGE = (".safetensors", ".gguf")
+MISSING = 404
 
 
 @dataclass
@@ -28,6 +30,13 @@ class Hub:
     status: int = 200
     """Status of every answer to a commit."""
     url: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held for a commit: its parent is compared and replaced at once."""
+
+    @property
+    def head(self) -> str:
+        """Newest commit."""
+        return f"{len(self.commits):040x}"
 
 
 @contextmanager
@@ -41,12 +50,17 @@ def hub_server(hub: Hub) -> Iterator[Hub]:
             pass
 
         def answer(self, status, value):
-            body = json.dumps(value).encode()
+            body = value if isinstance(value, bytes) else json.dumps(value).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
+            self.send_header("X-Repo-Commit", hub.head)
+            self.send_header("ETag", f'"{len(body)}"')
+            if status == MISSING:
+                self.send_header("X-Error-Code", "EntryNotFound")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
         def handle_one(self):
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -59,7 +73,7 @@ def hub_server(hub: Hub) -> Iterator[Hub]:
                 return self.answer(401, {"error": "Invalid username or password."})
             return self.answer(*reply(hub, path, body))
 
-        do_GET = do_POST = do_PUT = handle_one  # noqa: N815 - names of the library
+        do_GET = do_HEAD = do_POST = do_PUT = handle_one  # noqa: N815 - names of the library
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     hub.url = f"http://127.0.0.1:{server.server_port}"
@@ -93,34 +107,55 @@ def reply(hub, path, body):
             for one in json.loads(body)["objects"]
         ]
         return 200, {"transfer": "basic", "objects": objects}
+    if "/resolve/" in path:
+        name, _, file = path.removeprefix("/").partition("/resolve/")
+        found = hub.files.get(name, {}).get(unquote(file.partition("/")[2]))
+        return (MISSING, {"error": "Entry not found"}) if found is None else (200, found)
     name = "/".join(path.removeprefix("/api/models/").split("/")[:2])
     if name not in hub.private:
         return 404, {"error": "Repository not found"}
     files = hub.files.setdefault(name, {})
     if "/tree/" in path:
-        return 200, [
-            {"type": "file", "path": one, "size": len(files[one]), "oid": "0"} for one in files
+        below = unquote(path.partition("/tree/")[2].partition("/")[2])
+        last = {"id": hub.head, "title": "it", "date": "2026-11-30T00:00:00.000Z"}
+        listed = [
+            {"type": "file", "path": one, "size": len(files[one]), "oid": "0", "lastCommit": last}
+            for one in files
+            if one.startswith(f"{below}/" if below else "")
         ]
+        return (200, listed) if listed or not below else (MISSING, {"error": "Entry not found"})
     if "/preupload/" in path:
         asked = json.loads(body)["files"]
         modes = [
             {
                 "path": one["path"],
-                "uploadMode": "lfs" if one["path"].endswith(LARGE) else "regular",
+                "uploadMode": "lfs" if is_large(files, one["path"]) else "regular",
                 "shouldIgnore": False,
             }
             for one in asked
         ]
         return 200, {"files": modes}
     if "/commit/" in path:
-        return commit(hub, name, files, body)
-    return 200, {"id": name, "private": hub.private[name], "sha": "b" * 40, "siblings": []}
+        with hub.lock:
+            return commit(hub, name, files, body)
+    return 200, {"id": name, "private": hub.private[name], "sha": hub.head, "siblings": []}
+
+
+def is_large(files, path):
+    """Return whether a file is kept by LFS, by its ending or by the rules of the repository."""
+    rules = files.get(".gitattributes", b"").decode()
+    return path.endswith(LARGE) or (
+        path.startswith("objects/") and "objects/** filter=lfs" in rules
+    )
 
 
 def commit(hub, name, files, body):
     """Apply the lines of a commit."""
     if hub.status != 200:
         return hub.status, {"error": "not now"}
+    parent = json.loads(body.splitlines()[0])["value"].get("parentCommit")
+    if parent not in {None, hub.head}:
+        return 412, {"error": "A commit has happened since. Please refresh and try again."}
     for line in body.splitlines():
         entry = json.loads(line)
         value = entry["value"]
@@ -132,4 +167,4 @@ def commit(hub, name, files, body):
             files[value["path"]] = hub.blobs[value["oid"]]
         elif entry["key"] == "deletedFile":
             files.pop(value["path"], None)
-    return 200, {"commitUrl": f"{hub.url}/{name}/commit/{'a' * 40}", "commitOid": "a" * 40}
+    return 200, {"commitUrl": f"{hub.url}/{name}/commit/{hub.head}", "commitOid": hub.head}

@@ -41,7 +41,7 @@ LAYERS = (
         "backends.contract.speed",
         "backends.did_you_mean",
     ),
-    ("backends.contract.inventory",),
+    ("backends.contract.inventory", "backends.contract.moves"),
     ("backends.contract.backend", "backends.pydantic_errors"),
     ("backends.atomic_files", "backends.contract.guard.value_types", "backends.installation"),
     ("backends.contract.guard.faults",),
@@ -197,6 +197,7 @@ LAYERS = (
     ("controller.adopt.hosted_spec",),
     ("controller.adopt.builds",),
     ("controller.adopt.lost",),
+    ("controller.store",),
     ("controller.run.backends", "controller.apply"),
     ("controller.run",),
     ("controller.review",),
@@ -206,7 +207,6 @@ LAYERS = (
     ("controller.server",),
     # controller.watch
     (
-        "controller.watch.clone.merge",
         "controller.watch.health",
         "controller.watch.interval",
         "controller.watch.listener",
@@ -305,7 +305,6 @@ PURE = (
     "controller/track/targets.py",
     "controller/resolve/aliases.py",
     "controller/project/needed_extras.py",
-    "controller/watch/clone/merge.py",
     "controller/watch/interval.py",
     "controller/watch/mask.py",
     "controller/watch/outlook.py",

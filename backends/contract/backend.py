@@ -10,6 +10,7 @@ Every method may be repeated, and all but `deploy` return at once; the iterators
 - `inspector`: how a model reads examples
 - `jobs`: training jobs
 - `exports`: weights in the form of other programs
+- `moves`: models that move to another machine
 - `completions`: prompts and answers
 - `errors`: errors that a person can fix
 - `inventory`: models that a service holds, whoever made them
@@ -43,6 +44,7 @@ from backends.contract.jobs import (
     Recipe,
     TrainRequest,
 )
+from backends.contract.moves import Movable
 from backends.contract.recording import AnswerPrice, AnswersEstimate, StoredCompletion
 from backends.contract.shutdowns import ShutdownNotice
 
@@ -74,7 +76,7 @@ class Endpoint:
     """A `.env` file for variables that the environment lacks."""
 
 
-class Backend(Protocol):
+class Backend(Movable, Protocol):
     """Trains models and completes prompts. The module's docstring has the rules."""
 
     name: str

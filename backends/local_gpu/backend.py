@@ -33,6 +33,7 @@ from backends.contract.jobs import (
     TrainRequest,
 )
 from backends.contract.methods import METHODS
+from backends.contract.moves import ModelFiles
 from backends.installation import install_command
 from backends.local_gpu import hyperparameters, recipes
 from backends.local_gpu.export.export_process import export_model, weights_folder
@@ -48,7 +49,7 @@ from backends.local_gpu.inference.trained_models import (
     run_of_model,
     start_merge,
 )
-from backends.local_gpu.jobs import jobs, speeds
+from backends.local_gpu.jobs import jobs, moved_runs, speeds
 from backends.local_gpu.jobs.child_process import require_packages, require_quantization
 from backends.local_gpu.jobs.curves import curve_of
 from backends.local_gpu.jobs.devices import too_few, visible_devices
@@ -353,6 +354,14 @@ class LocalGpuBackend:
     def weights_folder(self, model_id: str) -> Path:
         """Return the folder of a model's weights."""
         return weights_folder(self._state, model_id)
+
+    def model_files(self, model_id: str) -> ModelFiles:
+        """Return the files of a model that another machine needs."""
+        return moved_runs.model_files(self._state, model_id)
+
+    def place_model(self, model_id: str, base_model: BaseModel, folder: Path) -> None:
+        """Take over a model from another machine's files."""
+        moved_runs.place_model(self._state, model_id, base_model, folder)
 
     def delete(self, model_id: str) -> None:
         """Delete a model and its run, so that the same spec may be trained again."""

@@ -30,6 +30,7 @@ from backends.contract.exports import ExportRequest, ExportStep
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, DownloadReport, Estimate, Memory, Recipe, TrainRequest
 from backends.contract.methods import SUPERVISED
+from backends.contract.moves import ModelFiles
 from backends.contract.shutdowns import ShutdownNotice
 from backends.did_you_mean import use_one_of
 from backends.testing.scripted_jobs import ScriptedJobs, scripted
@@ -226,6 +227,18 @@ class ScriptedBackend(ScriptedJobs):
         """Return the backend's own folder; None if `remote`."""
         self.require_models([model_id])
         return None if self.remote else self.state
+
+    @scripted
+    def model_files(self, model_id: str) -> ModelFiles | None:
+        """Return the files of a model; None if `remote`."""
+        self.require_models([model_id])
+        return None if self.remote else self.write_files(model_id)
+
+    @scripted
+    def place_model(self, model_id: str, base_model: BaseModel, folder: Path) -> None:
+        """Take over a model from another machine's files."""
+        del base_model
+        self.take_files(model_id, folder)
 
     @scripted
     def delete(self, model_id: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar, cast
 
 from backends.atomic_files import locked, write_atomic
+from backends.contract.errors import BackendError
 from backends.contract.jobs import (
     CurvePoint,
     Event,
@@ -20,6 +21,7 @@ from backends.contract.jobs import (
     Progress,
     TrainRequest,
 )
+from backends.contract.moves import ModelFiles
 from backends.testing.scripts import CURVE, GOES_WELL, VANISHED, Moment, Script, raise_crash
 
 _LOCK_POLL_S: Final = 0.001
@@ -60,6 +62,8 @@ class ScriptedJobs:
     """Function that crashes."""
     clock: Callable[[], float] = time.time
     """Seconds since the epoch."""
+    weights: int = 1
+    """Size of the weights that `model_files` returns: so many times the model's ID."""
     calls: Counter[str] = field(default_factory=Counter)
     """Number of calls of each method on this object."""
 
@@ -174,6 +178,32 @@ class ScriptedJobs:
         """Return the IDs of the models that exist."""
         with self._records() as records:
             return {_model_id(record) for record in records if _state(record) == JobState.SUCCEEDED}
+
+    def write_files(self, model_id: str) -> ModelFiles:
+        """Write what there is of a model into files: the record of its job, and its weights."""
+        folder = self.state / "scripted" / "files" / model_id.replace(":", "-")
+        with self._records() as records:
+            record = next(one for one in records if _model_id(one) == model_id)
+        write_atomic(folder / "record.json", json.dumps(record).encode())
+        write_atomic(folder / "model/weights.bin", model_id.encode() * self.weights)
+        return ModelFiles(folder=folder, names=["model/weights.bin", "record.json"])
+
+    def take_files(self, model_id: str, folder: Path) -> None:
+        """Add the job of a model from its files.
+
+        Raises:
+            BackendError: They are those of another model.
+        """
+        record = json.loads((folder / "record.json").read_bytes())
+        weights = (folder / "model/weights.bin").read_bytes()
+        if _model_id(record) != model_id or weights != model_id.encode() * self.weights:
+            raise BackendError(
+                f"the files are not those of {model_id}",
+                "Type `ftctl store push` at the machine that has it.",
+            )
+        with self._records() as records:
+            if model_id not in map(_model_id, records):
+                records.append({**record, "id": f"job-{len(records) + 1}"})
 
     def remove_model(self, model_id: str) -> None:
         """Delete a model with its job."""

@@ -35,6 +35,7 @@ COMMANDS = {
     "show": "Show one fine-tune in full: builds, scores, answers.",
     "report": "Write a page about each fine-tune, for people.",
     "export": "Write weights for other programs, or answers as a log.",
+    "store": "Keep models where other machines and clones find them.",
     "track": "Write evaluated builds to MLflow, W&B, TensorBoard, trackio.",
     "logs": "Show the log of a fine-tune's job.",
     "wait": "Wait for open jobs to end.",

@@ -34,6 +34,7 @@ from controller.render.plan_json import PLAN_FORMAT, plan_json
 from controller.run.reconcile import prepare_run, run_until_settled
 from controller.run.stages import require_readable
 from controller.run.state import RunOptions
+from controller.run.store.store_builds import is_to_store
 
 
 @click.command("apply")
@@ -85,7 +86,7 @@ def command(
     is_approved = auto_approve or expected is not None or bool(approved)
     if as_json and not is_approved:
         raise FtctlError("--json cannot ask before spending", "Add --auto-approve.")
-    if not plan.actions:
+    if not plan.actions and not is_to_store(prepared):
         _print_no_changes(plan, as_json=as_json)
         return ExitCode.DONE
     if not as_json:

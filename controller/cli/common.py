@@ -152,12 +152,12 @@ def not_evaluated(name: str, entry: Entry) -> FtctlError:
 
 
 def backend_for(project: Project, place: str) -> Backend:
-    """Open the backend that a lockfile entry names.
+    """Open the backend that a lockfile entry names. A model that is not here comes from the store.
 
     Raises:
         BackendError: It is not installed here, or cannot be opened.
     """
-    return recorded_backends(backends_of(project))(place)
+    return recorded_backends(backends_of(project, fetches=True))(place)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,8 @@ from controller.run.backends import backends_of
 from controller.spec.load import FOLDER, all_problems, read_specs
 from controller.spec.settings import load_settings
 from controller.state_folder import MAKE_WRITABLE
+from controller.store.builds import ModelStore
+from controller.store.stores.open_store import require_store
 
 _REQUIREMENT = re.compile(r"(?P<name>[\w.-]++)[^;]*; extra == '(?P<extra>\w+)'")
 """A requirement of an extra, in the metadata of an installed package."""
@@ -64,7 +66,8 @@ def command(ctx: click.Context) -> int:
 
 def _look(project: Project) -> Iterator[tuple[str, Finding]]:
     has_specs = (project.root / FOLDER).is_dir()
-    for subject, check in (_OF_MACHINE | (_OF_REPOSITORY if has_specs else _WITHOUT)).items():
+    of_repository = _OF_REPOSITORY | (_STORE if _has_store(project) else {})
+    for subject, check in (_OF_MACHINE | (of_repository if has_specs else _WITHOUT)).items():
         try:
             yield subject, check(project)
         except Exception as error:
@@ -145,6 +148,19 @@ def _lockfile(project: Project) -> Finding:
     return Finding(f"{LOCKFILE}, {count} builds recorded")
 
 
+def _has_store(project: Project) -> bool:
+    try:
+        return load_settings(project.root).store is not None
+    except InvalidInput:
+        return False  # the specs' check reports it
+
+
+def _store(project: Project) -> Finding:
+    settings = require_store(load_settings(project.root))
+    store = ModelStore(project=project, settings=settings).trusted
+    return Finding(f"{store.url}, keeps to conditions")
+
+
 def _no_repository(project: Project) -> Finding:
     return Finding(f"no {FOLDER}/ in {project.root}", "Type `ftctl init`.", ok=False)
 
@@ -157,4 +173,5 @@ _OF_MACHINE: dict[str, Callable[[Project], Finding]] = {
     "state": _disk,
 }
 _OF_REPOSITORY = {"specs": _specs, "lockfile": _lockfile}
+_STORE = {"store": _store}
 _WITHOUT = {"repository": _no_repository}

@@ -80,13 +80,7 @@ def command(
     """
     root = (ctx.obj["folder"] / folder).resolve()
     if service:
-        if demo or github or gitlab or uses or branch or given or overwrite:
-            message = "--service writes files for a machine, and takes no other option"
-            raise FtctlError(message, "Type it by itself: ftctl init --service FOLDER")
-        for name in make_service(root):
-            click.echo(f"wrote {name}")
-        click.echo("\nNext: ftctl help service")
-        return ExitCode.DONE
+        return _make_service(root, alone=not (demo or github or gitlab or given or overwrite))
     if not github and (branch or given or (not gitlab and (uses or overwrite))):
         message = "--branch and --set are for --github, --uses and --overwrite for --gitlab too"
         raise FtctlError(message, "Add --github.")
@@ -107,6 +101,16 @@ def command(
     if gitlab:
         return _report(write_gitlab_files(root, specs.values(), uses, overwrite=overwrite))
     return _report(write_github_files(root, specs.values(), options, overwrite=overwrite))
+
+
+def _make_service(root: Path, *, alone: bool) -> int:
+    if not alone:
+        message = "--service writes files for a machine, and takes no other option"
+        raise FtctlError(message, "Type it by itself: ftctl init --service FOLDER")
+    for name in make_service(root):
+        click.echo(f"wrote {name}")
+    click.echo("\nNext: ftctl help service")
+    return ExitCode.DONE
 
 
 def _make(root: Path, *, demo: bool) -> None:

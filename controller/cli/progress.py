@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import click
 from rich.console import Console
@@ -15,7 +16,12 @@ from backends.contract.jobs import Job, JobState
 from controller.apply.context import Outcome
 from controller.errors import ExitCode
 from controller.plan.actions import Action
-from controller.render.text import download_text, escape_control, progress_text
+from controller.render.text import (
+    download_text,
+    escape_control,
+    progress_text,
+    transfer_text,
+)
 from controller.run.result import ProgressReporter
 
 _BAR = 24
@@ -38,6 +44,7 @@ class PlainScreen:
     def __init__(self) -> None:
         self._told: dict[str, tuple[float, JobState]] = {}
         self._downloaded_s = 0.0
+        self._moved = _Transfer()
 
     def starting(self, action: Action) -> None:
         """Report the start of an action that takes a while."""
@@ -68,6 +75,15 @@ class PlainScreen:
         if now - self._downloaded_s >= PLAIN_EVERY_S or done >= total:
             self._downloaded_s = now
             click.echo(f"» {name}: {download_text(done, total)}")
+
+    def transfer(self, name: str, what: str, done: int, total: int) -> None:
+        """Report a transfer, every ten seconds and at the end of a long one."""
+        if _is_due(self._moved, done, total):
+            click.echo(f"» {name}: {what}, {transfer_text(done, total)}")
+
+    def told(self, message: str) -> None:
+        """Report something that is done."""
+        click.echo(f"= {escape_control(message)}")
 
     def notice(self, message: str) -> None:
         """Report something that concerns the run as a whole."""
@@ -109,6 +125,18 @@ class LiveScreen:
         grid.add_row(Spinner("dots"), name, "downloading", f"{bar} {download_text(done, total)}")
         self._draw(grid)
 
+    def transfer(self, name: str, what: str, done: int, total: int) -> None:
+        """Redraw a transfer."""
+        grid = Table.grid(padding=(0, 2))
+        bar = _bar(done, total)
+        grid.add_row(Spinner("dots"), name, what, f"{bar} {transfer_text(done, total)}")
+        self._draw(grid)
+
+    def told(self, message: str) -> None:
+        """Report something that is done."""
+        self._stop()
+        PlainScreen().told(message)
+
     def notice(self, message: str) -> None:
         """Report something that concerns the run as a whole."""
         self._stop()
@@ -131,6 +159,7 @@ class JsonScreen:
 
     def __init__(self) -> None:
         self._downloaded_s = 0.0
+        self._moved = _Transfer()
 
     def starting(self, action: Action) -> None:
         """Report the start of an action."""
@@ -159,12 +188,42 @@ class JsonScreen:
             self._downloaded_s = now
             self._say(type="download", name=name, bytes=done, of=total)
 
+    def transfer(self, name: str, what: str, done: int, total: int) -> None:
+        """Report a transfer, every ten seconds and at the end of a long one."""
+        if _is_due(self._moved, done, total):
+            self._say(type="transfer", name=name, what=what, bytes=done, of=total)
+
+    def told(self, message: str) -> None:
+        """Report something that is done."""
+        self._say(type="told", message=message)
+
     def notice(self, message: str) -> None:
         """Report something that concerns the run as a whole."""
         self._say(type="notice", message=message)
 
     def _say(self, **fields: object) -> None:
         click.echo(json.dumps(fields, ensure_ascii=False))
+
+
+@dataclass(slots=True)
+class _Transfer:
+    """Times of the reports on one transfer after another."""
+
+    bytes: int = 0
+    reported_s: float = 0.0
+    is_long: bool = False
+
+
+def _is_due(transfer: _Transfer, done: int, total: int) -> bool:
+    """Return True every ten seconds, and at the end of a transfer that was reported before."""
+    now, is_end = time.monotonic(), done >= total
+    if not transfer.reported_s or done <= transfer.bytes:
+        transfer.reported_s, transfer.is_long = now, False
+    transfer.bytes = 0 if is_end else done
+    if now - transfer.reported_s < PLAIN_EVERY_S and not (is_end and transfer.is_long):
+        return False
+    transfer.reported_s, transfer.is_long = now, not is_end
+    return True
 
 
 def _cells(job: Job) -> list[str]:

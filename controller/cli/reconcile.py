@@ -22,6 +22,7 @@ from controller.run.reconcile import prepare_run, run_until_settled
 from controller.run.result import RunResult
 from controller.run.stages import require_readable
 from controller.run.state import RunOptions
+from controller.run.store.store_builds import is_to_store
 
 
 @click.command("reconcile")
@@ -71,7 +72,7 @@ def command(
         for action in prepared.plan.actions
     ):
         require_readable(prepared)
-    if not prepared.plan.actions:
+    if not prepared.plan.actions and not is_to_store(prepared):
         if as_json:
             print_json_line(plan_json(prepared.plan, {}))
         else:

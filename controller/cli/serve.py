@@ -18,6 +18,7 @@ from controller.errors import FtctlError, LockHeld
 from controller.lockfile.model import Lockfile
 from controller.lockfile.store import read_lockfile
 from controller.project.project import Project
+from controller.run.backends import with_store
 from controller.server.aliases import ServedAliases
 from controller.server.api.listener import HttpServer
 from controller.server.api.quiet_log import quiet_handler
@@ -49,7 +50,8 @@ def command(ctx: click.Context, host: str, port: int) -> None:
         if not mine:
             message = f"another server already uses {server_folder(project)}"
             raise LockHeld(message, "Stop the other server, or use it.")
-        backend = open_backend(LOCAL, project.state, endpoint_of(settings, project.root, ""))
+        local = open_backend(LOCAL, project.state, endpoint_of(settings, project.root, ""))
+        backend = with_store(local, project, settings, LOCAL, fetches=True)
         bases, limits = settings.serve.base_models, Limits()
         key = token or secrets.token_urlsafe(32)
         logging.basicConfig(level=logging.WARNING, handlers=[quiet_handler()])

@@ -1,7 +1,7 @@
 """`ftctl status`."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import click
@@ -18,12 +18,13 @@ from controller.cli.common import (
     wants_json,
 )
 from controller.cli.running import findings_of_running
-from controller.errors import ExitCode, FtctlError
+from controller.errors import ExitCode, FtctlError, InvalidInput
 from controller.evaluate.curves.files import findings_of_build, read_curve
 from controller.evaluate.curves.findings import WORDS, Finding
 from controller.lockfile.model import Entry, Lockfile
 from controller.lockfile.store import read_lockfile
 from controller.plan.desired import Shutdown
+from controller.plan.observed import absent_in_production
 from controller.project.project import Project
 from controller.render.filters import LABELS, Facts, Filter, parse_filter
 from controller.render.status import (
@@ -37,9 +38,12 @@ from controller.render.status import (
     status_text,
 )
 from controller.render.text import escape_control
+from controller.resolve.answers import OpenBackend
 from controller.run.backends import backends_of, recorded_backends
 from controller.run.shutdowns import Ends, Subject, find_ends, production_subject
+from controller.run.store.absent import find_absent
 from controller.spec.load import LoadedSpec, read_specs, spec_names
+from controller.spec.settings import load_settings
 
 
 @click.command("status")
@@ -106,6 +110,8 @@ class _Status:
     found: Ends
     findings: Findings
     aliases: Aliases
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Fine-tunes whose model in production is only at another machine, and what to do."""
     unread: Sequence[str] = ()
     """Fine-tunes whose owner and labels were asked for, and whose spec cannot be read."""
 
@@ -203,13 +209,14 @@ class _Status:
         return {name: known for name, known in self.aliases.items() if name in names}
 
     def _remarks(self) -> list[str]:
-        """Return what is wrong with dates and specs; it holds whatever the conditions leave."""
+        """Return what is wrong with dates, models and specs, whatever the conditions leave."""
         wrong = [f"{name}: {text}" for name, text in sorted(self.found.remarks.items())]
         unread = (
             f"{name}: its spec cannot be read, nor its owner and labels: ftctl validate"
             for name in self.unread
         )
-        return [*wrong, *unread]
+        elsewhere = (f"{name}: {text}" for name, text in self.absent.items())
+        return [*wrong, *elsewhere, *unread]
 
 
 def _look(
@@ -218,9 +225,10 @@ def _look(
     """Look at open jobs, curves and ends of models; a place without an answer stops no other."""
     seen = observe_recorded(project, lockfile)
     running = findings_of_running(project, lockfile, seen)
+    open_recorded = recorded_backends(backends_of(project))
     found = find_ends(
         _subjects(lockfile, specs, names),
-        recorded_backends(backends_of(project)),
+        open_recorded,
         offline=project.offline,
         silent=seen.unreachable,
     )
@@ -235,7 +243,18 @@ def _look(
             for name, entry in lockfile.finetunes.items()
         },
         aliases=declared_aliases(project),
+        absent=_absent(project, lockfile, open_recorded),
     )
+
+
+def _absent(project: Project, lockfile: Lockfile, open_backend: OpenBackend) -> dict[str, str]:
+    """Return the fine-tunes whose model in production this machine cannot use."""
+    try:
+        has_store = load_settings(project.root).store is not None
+    except InvalidInput:
+        has_store = True  # nobody knows; other commands name the problem
+    entries = lockfile.finetunes
+    return absent_in_production(entries, find_absent(entries, open_backend, has_store=has_store))
 
 
 def _of_build(project: Project, entry: Entry) -> tuple[Finding, ...]:

@@ -18,7 +18,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
@@ -71,6 +71,12 @@ class AnswerKey:
     def name(self) -> str:
         """Name of the file."""
         return f"{digest(self.header)[:32]}.jsonl"
+
+
+def files_of_models(folder: Path, models: Collection[str]) -> list[Path]:
+    """Return the files with answers of models, under any decoding."""
+    found = sorted(folder.glob("*.jsonl"))
+    return [path for path in found if _first_line(path).get("model") in models]
 
 
 def limits_of(folder: Path, key: AnswerKey) -> list[int]:

@@ -204,6 +204,8 @@ def require_model(build: Build, open_backend: Callable[[str], Backend]) -> None:
     if build.prompt is not None:
         is_there = backend.answers(_recorded_base(build))
     else:
+        # Where this machine is to keep the model, it is fetched from the store, or is missing.
+        backend.weights_folder(build.model_id)
         is_there = _is_hosted(build, backend) if build.is_adopted else _is_made(build, backend)
     if not is_there:
         message = (
@@ -274,9 +276,20 @@ def _identity(build: Build, context: EvaluationContext) -> str:
     An adopted model of a service is known by its ID alone, as where `method: prompt` names it: what
     was recorded of it stays valid when its spec is adopted again, with the data that was missing.
     """
-    if build.is_adopted and context.open_backend(build.backend).capabilities().endpoints:
-        return f"{build.backend} model:{build.model_id}"
-    return f"{build.backend} {build.model_id} {build.fingerprint} attempt {build.attempt}"
+    hosted, trained = answer_identities(build)
+    is_hosted = build.is_adopted and context.open_backend(build.backend).capabilities().endpoints
+    return hosted if is_hosted else trained
+
+
+def answer_identities(build: Build) -> tuple[str, str]:
+    """Return the identities that a build's model may have where its answers are kept.
+
+    The first is that of an adopted model of a service, the second that of any other model.
+    """
+    return (
+        f"{build.backend} model:{build.model_id}",
+        f"{build.backend} {build.model_id} {build.fingerprint} attempt {build.attempt}",
+    )
 
 
 def _base_models(

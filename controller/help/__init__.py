@@ -20,6 +20,7 @@ TOPICS = (
     "report",
     "tracking",
     "export",
+    "store",
     "approval",
     "pull-requests",
     "service",

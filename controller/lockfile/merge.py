@@ -121,8 +121,20 @@ def _merge_entry(
         return mine
     if mine is None or yours is None or mine == before:
         return yours
-    builds = {**mine.get("builds", {}), **yours.get("builds", {})}
+    builds = _merge_builds(mine.get("builds", {}), yours.get("builds", {}))
     return {**yours, "builds": builds} if builds else yours
+
+
+def _merge_builds(mine: dict[str, Any], yours: dict[str, Any]) -> dict[str, Any]:
+    """Return all builds, theirs first; a copy in the store that only we know stays known."""
+    builds = {**mine, **yours}
+    for key in mine.keys() & yours.keys():
+        ours, theirs = mine[key], yours[key]
+        if not (isinstance(ours, dict) and isinstance(theirs, dict)):
+            continue
+        if "stored" in ours and ours.get("model_id") == theirs.get("model_id"):
+            builds[key] = {"stored": ours["stored"], **theirs}
+    return builds
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

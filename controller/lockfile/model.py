@@ -29,6 +29,7 @@ ADOPTED = "adopted"
 """Fact of a build that another program made and `ftctl adopt` recorded."""
 NOTE = "Made by ftctl. Commit this file; do not edit it."
 Fingerprint: TypeAlias = Annotated[str, StringConstraints(pattern=r"^ft[0-9]+:[0-9a-f]{64}$")]
+Digest: TypeAlias = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 Scores: TypeAlias = dict[str, float]
 
 
@@ -151,8 +152,21 @@ class Verdict(LockfileModel):
     """True if the build passed only because its spec allows a model worse than its base."""
 
 
+class Stored(LockfileModel):
+    """Copies of a build in the repository's store, by the digests of their manifests."""
+
+    model: Digest | None = None
+    """Weights and log; None where a service keeps the model."""
+    bytes: int = Field(default=0, ge=0)
+    """Size of these files."""
+    answers: Digest | None = None
+    """The model's recorded answers."""
+    pruned: bool = False
+    """True if a person removed it from the store: it returns there only with its promotion."""
+
+
 class Build(LockfileModel):
-    """Result of a successful job. Only its evaluation and verdict are ever replaced."""
+    """Result of a successful job. Only its evaluation, verdict and copies are ever replaced."""
 
     fingerprint: Fingerprint
     attempt: int
@@ -173,6 +187,8 @@ class Build(LockfileModel):
     spec_commit: str | None = None
     evaluation: Evaluation | None = None
     verdict: Verdict | None = None
+    stored: Stored | None = None
+    """Its copies in the store; None while it has none."""
 
     @property
     def is_adopted(self) -> bool:

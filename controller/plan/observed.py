@@ -42,9 +42,29 @@ class Observed:
     """Price of a deployment, by place; absent where ftctl deploys nothing."""
     deployments: Mapping[tuple[str, str], Deployment] = field(default_factory=dict)
     """Deployments by place and model ID; absent where none was asked for."""
+    absent: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Models that are neither on this machine nor in the store, by place and ID: what follows."""
     remarks: Mapping[str, str] = field(default_factory=dict)
     """Why ends of models or deployments are not known, for people, by place or fine-tune."""
     skipped: Mapping[str, str] = field(default_factory=dict)
     """Backends that were not queried, with the reason. A displayed plan may do without them."""
     unreachable: Mapping[str, Problem] = field(default_factory=dict)
     """Backends that gave no answer. Nothing that needs an answer of theirs is done."""
+
+
+def absent_in_production(
+    entries: Mapping[str, Entry], absent: Mapping[tuple[str, str], str]
+) -> dict[str, str]:
+    """Return a remark for each fine-tune whose model in production is only at another machine.
+
+    Args:
+        entries: What is recorded.
+        absent: What to do about each such model, by place and ID.
+    """
+    remarks = {}
+    for name, entry in sorted(entries.items()):
+        build = entry.builds.get(entry.production or "")
+        remedy = None if build is None else absent.get((build.backend, build.model_id))
+        if remedy is not None:
+            remarks[name] = f"in production at another machine; {remedy}"
+    return remarks

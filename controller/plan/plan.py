@@ -16,7 +16,7 @@ from controller.plan.budget import within_budget
 from controller.plan.desired import Desired, Shutdown
 from controller.plan.hosting import hosting_notes
 from controller.plan.job_steps import JobStep, step_of
-from controller.plan.observed import Observed
+from controller.plan.observed import Observed, absent_in_production
 from controller.plan.overview import Overview
 from controller.plan.prompted_rivals import prompt_notes
 from controller.plan.recording import after_job, describe_end
@@ -96,6 +96,7 @@ def make_plan(
     if budget_usd is not None:
         actions = list(within_budget(budget_usd, actions, recorded))
     busy = {action.name for action in actions}
+    elsewhere = absent_in_production(recorded.finetunes, observed.absent)
     return Plan(
         actions=tuple(actions),
         specs=len(overview.declared),
@@ -113,6 +114,7 @@ def make_plan(
             *prompt_notes(desired, recorded),
             *hosting_notes(desired, recorded, observed.deployments),
             *observed.remarks.values(),
+            *(f"{name}: {text}" for name, text in elsewhere.items()),
         ),
     )
 

@@ -114,7 +114,9 @@ def plan_record(
         LockfileInvalid: The lockfile cannot be read.
         FtctlError: The only fine-tune has no model in production.
     """
-    loaded = load(RunInputs(project=project, open_for=open_for or backend_opener(project)))
+    loaded = load(
+        RunInputs(project=project, open_for=open_for or backend_opener(project, fetches=True))
+    )
     if loaded.settings_error is not None:
         raise loaded.settings_error
     lockfile = read_lockfile(project.root, project.state)

@@ -85,8 +85,12 @@ def file_size(size: int) -> str:
 
 def download_text(done: int, total: int) -> str:
     """Return how far the download of a base model is."""
-    share = 100 * done // total if total else 100
-    return f"base model {share} % of {file_size(total)} downloaded"
+    return f"base model {transfer_text(done, total)} downloaded"
+
+
+def transfer_text(done: int, total: int) -> str:
+    """Return how far a transfer is: `40 % of 1.2 GB`."""
+    return f"{100 * done // total if total else 100} % of {file_size(total)}"
 
 
 def progress_text(progress: Progress | None) -> str:

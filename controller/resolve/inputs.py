@@ -102,6 +102,7 @@ def _identify_parent(loaded: LoadedSpec, backend: Backend, readings: Readings) -
 
     Raises:
         ParentNotReady: The other fine-tune has no build in production.
+        BaseModelNotKnown: Its model is in the store.
         InvalidInput: The model is not on this machine, or its backend starts from no such model.
     """
     spec, answers = loaded.spec, readings.answers
@@ -120,6 +121,10 @@ def _identify_parent(loaded: LoadedSpec, backend: Backend, readings: Readings) -
         if parent.adapter != CONTINUE:
             return base
         trained = answers.base_model(backend, spec.place, parent.model_id, None, loaded.folder)
+    except BaseModelUnknown as error:
+        # It is in the store, and a plan that is only displayed fetches nothing.
+        problem = loaded.placed(error.problem(field="base_model.finetune"))
+        raise BaseModelNotKnown([problem]) from None
     except BackendError as error:
         raise InvalidInput([loaded.placed(error.problem(field="base_model.finetune"))]) from None
     return replace(base, adapter=parent.model_id, adapter_identity=trained.identity)

@@ -10,13 +10,18 @@ from backends.registry import open_backend, require_backend
 from controller.project.project import Project
 from controller.resolve.answers import OpenBackend
 from controller.spec.settings import Settings, endpoint_of, load_settings
+from controller.store.fetching import Fetcher, fetching
 
 OpenFor: TypeAlias = Callable[[Settings], OpenBackend]
 """Returns what opens backends by a spec's `place`, under the settings of the moment."""
 
 
-def backend_opener(project: Project) -> OpenFor:
+def backend_opener(project: Project, *, fetches: bool = False) -> OpenFor:
     """Return a function that opens each backend, at each endpoint, once for the same settings.
+
+    Args:
+        project: The repository.
+        fetches: True for a command that uses models: those that are not here come from the store.
 
     What it returns raises BackendUnknown, and BackendError for an endpoint that `ftctl.yaml` does not
     name.
@@ -29,9 +34,10 @@ def backend_opener(project: Project) -> OpenFor:
             name, _, endpoint_name = place.partition("@")
             require_backend(name)
             endpoint = endpoint_of(settings, project.root, endpoint_name)
-            key = f"{name} {endpoint!r}"
+            key = f"{name} {endpoint!r} {settings.store!r}"
             if key not in opened:
-                opened[key] = open_backend(name, project.state, endpoint)
+                backend = open_backend(name, project.state, endpoint)
+                opened[key] = with_store(backend, project, settings, place, fetches=fetches)
             return opened[key]
 
         return open_place
@@ -39,12 +45,28 @@ def backend_opener(project: Project) -> OpenFor:
     return open_for
 
 
-def backends_of(project: Project) -> OpenBackend:
+def with_store(
+    backend: Backend, project: Project, settings: Settings, place: str, *, fetches: bool
+) -> Backend:
+    """Return a backend whose models come from the store where they are not on this machine."""
+    return fetching(
+        Fetcher(
+            project=project,
+            settings=settings.store,
+            place=place,
+            backend=backend,
+            fetches=fetches,
+        )
+    )
+
+
+def backends_of(project: Project, *, fetches: bool = False) -> OpenBackend:
     """Return a function that opens each backend, at each endpoint, once.
 
-    It takes a spec's `place`; `ftctl.yaml` is read when the first one is opened.
+    It takes a spec's `place`; `ftctl.yaml` is read when the first one is opened. The arguments are
+    those of `backend_opener`.
     """
-    open_for = backend_opener(project)
+    open_for = backend_opener(project, fetches=fetches)
 
     @cache
     def read() -> OpenBackend:

@@ -18,6 +18,7 @@ from controller.run.load import RunInputs, load
 from controller.run.result import ProgressReporter, RunResult
 from controller.run.stages import PreparedRun, observe_all, plan_pass, resolve_specs
 from controller.run.state import Run, RunOptions
+from controller.run.store.store_builds import store_builds
 from controller.run.waiting import follow, wait_for_change
 
 _Done = TypeVar("_Done")
@@ -62,7 +63,7 @@ def prepare_run(
     """
     inputs = RunInputs(
         project=project,
-        open_for=open_for or backend_opener(project),
+        open_for=open_for or backend_opener(project, fetches=not display_only),
         replace=replace,
         display_only=display_only,
     )
@@ -105,5 +106,6 @@ def _one_pass(run: Run) -> bool:
 def _apply(run: Run, lockfile: LockedLockfile, prepared: PreparedRun) -> bool:
     run.prepared = prepared
     moved = carry_out_plan(run, lockfile)
+    store_builds(run, lockfile)
     follow(run, lockfile.entries)
     return moved

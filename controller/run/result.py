@@ -33,6 +33,12 @@ class ProgressReporter(Protocol):
     def download(self, name: str, done: int, total: int) -> None:
         """Report a base model's download: the fine-tune, bytes so far, and bytes of all."""
 
+    def transfer(self, name: str, what: str, done: int, total: int) -> None:
+        """Report a transfer: the fine-tune, what is moved, bytes so far, and bytes of all."""
+
+    def told(self, message: str) -> None:
+        """Report something that is done and concerns no action."""
+
     def notice(self, message: str) -> None:
         """Report something that concerns the run as a whole."""
 
@@ -48,6 +54,8 @@ class RunResult:
     """Actions of the last plan that nobody approved in this run."""
     held: tuple[Outcome, ...] = ()
     """Fine-tunes that wait for an approval that this run was not given."""
+    store_failed: ExitCode = ExitCode.DONE
+    """`ERROR` if a build could not be written to the store."""
 
     @property
     def failed(self) -> frozenset[str]:
@@ -58,6 +66,7 @@ class RunResult:
     def exit_code(self) -> ExitCode:
         """The gravest of the outcomes' codes."""
         codes = [outcome.exit_code for outcome in (*self.outcomes, *self.held)]
+        codes.append(self.store_failed)
         for code in _GRAVEST_FIRST:
             if code in codes:
                 return code

@@ -22,6 +22,7 @@ from controller.resolve.resolve import Resolved, resolve, without_settings
 from controller.run.backends import recorded_backends
 from controller.run.load import Loaded
 from controller.run.observe import observe
+from controller.run.store.absent import find_absent
 from controller.spec.settings import decided_by
 
 
@@ -81,14 +82,19 @@ def observe_all(
 
 
 def _observe(loaded: Loaded, recorded: Lockfile, resolved: Resolved) -> Observed:
-    return observe(
+    open_backend = recorded_backends(loaded.open_backend)
+    has_store = loaded.settings.store is not None
+    observed = observe(
         resolved,
         recorded,
-        recorded_backends(loaded.open_backend),
+        open_backend,
         loaded.inputs.project,
         display_only=loaded.inputs.display_only,
         without_endpoints=not loaded.has_endpoints,
     )
+    wanted = {desired.fingerprint for desired in resolved.desired.values()}
+    absent = find_absent(recorded.finetunes, open_backend, wanted, has_store=has_store)
+    return replace(observed, absent=absent)
 
 
 def _wanted(resolved: Resolved) -> dict[str, str]:

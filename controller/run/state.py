@@ -42,11 +42,21 @@ class Run:
     """Start of an outage; None while every backend with a job of this run answers."""
     failed_trackers: set[str] = field(default_factory=set)
     """Trackers that this run does not write to again."""
+    stored_answers: set[tuple[str, str]] = field(default_factory=set)
+    """Fine-tunes and fingerprints whose answers this run has written to the store."""
+    told: set[str] = field(default_factory=set)
+    """Notices that this run does not repeat."""
 
     def lock(self, purpose: str) -> AbstractContextManager[LockedLockfile]:
         """Lock the lockfile; another run that waits for it shows the purpose."""
         project, timeout_s = self.prepared.loaded.inputs.project, self.options.lock_timeout_s
         return lock_lockfile(project.root, project.state, timeout_s=timeout_s, purpose=purpose)
+
+    def tell_once(self, message: str) -> None:
+        """Report something that concerns the run as a whole, once."""
+        if message not in self.told:
+            self.told.add(message)
+            self.reporter.notice(message)
 
     def note_outage(self, subject: str, message: str) -> None:
         """Note an outage; report its start once."""

@@ -227,6 +227,42 @@ class Trackers(Strict):
     """trackio."""
 
 
+_STORES = ("s3", "gs", "az", "hf")
+"""Schemes of stores; anything else is a path."""
+
+
+class StoreSettings(Strict):
+    """Store of trained models, which other machines and fresh clones use them from."""
+
+    url: NonEmpty
+    """`s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`, `hf://ORG/REPO`, or a
+    shared folder, relative to `ftctl.yaml`."""
+    private: bool = False
+    """True if only people who may see private data can read the store. Models that learned from
+    `sensitivity: private` data are stored nowhere else."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_store(cls, url: str) -> str:
+        if not url.isprintable():
+            raise InvalidValue("holds characters that cannot be printed", "Write a plain address.")
+        if "://" not in url:
+            return url
+        parts = urlsplit(url)
+        if parts.scheme not in _STORES:
+            known = ", ".join(f"{scheme}://" for scheme in _STORES)
+            remedy = f"Start it with one of {known}, or name a folder."
+            raise InvalidValue(f"{excerpt(parts.scheme)} is not a kind of store", remedy)
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            remedy = "Remove it: stores find their credentials in the environment."
+            raise InvalidValue("holds a login or a key", remedy)
+        inside = [part for part in parts.path.split("/") if part]
+        if not parts.netloc or ".." in inside or (parts.scheme == "hf" and len(inside) != 1):
+            form = "hf://ORG/REPO" if parts.scheme == "hf" else f"{parts.scheme}://BUCKET/PREFIX"
+            raise InvalidValue(f"{excerpt(url)} names no place", f"Write {form}.")
+        return url
+
+
 class Settings(Strict):
     """Settings of a whole repository."""
 
@@ -242,6 +278,8 @@ class Settings(Strict):
     """Rules that every spec of the repository must keep."""
     tracking: Trackers = Trackers()
     """Trackers that ftctl writes each evaluated build to."""
+    store: StoreSettings | None = None
+    """Store of trained models, so that they outlive the machine that trained them."""
 
 
 def load_settings(root: Path) -> Settings:

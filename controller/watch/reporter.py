@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from backends.contract.jobs import Job, JobState
 from controller.apply.context import Outcome
 from controller.plan.actions import Action, Blocked, Deferred
-from controller.render.text import download_text
+from controller.render.text import download_text, transfer_text
 from controller.watch.log import EventLog
 from controller.watch.metrics import Metrics
 
-_DOWNLOAD_S = 30.0
-"""Time between two lines about one download."""
+_MOVED_S = 30.0
+"""Time between two lines about one download or transfer."""
 
 
 class WatchReporter:
@@ -22,7 +22,7 @@ class WatchReporter:
         self._metrics = metrics
         self._states: dict[str, tuple[str, JobState]] = {}
         """Job and state that were reported last, by fine-tune."""
-        self._downloaded_s = 0.0
+        self._moved_s = 0.0
 
     def starting(self, action: Action) -> None:
         """Report the start of an action that takes a while."""
@@ -59,14 +59,29 @@ class WatchReporter:
 
     def download(self, name: str, done: int, total: int) -> None:
         """Report a base model's download, now and then and at its end."""
-        now_s = time.monotonic()
-        if now_s - self._downloaded_s >= _DOWNLOAD_S or done >= total:
-            self._downloaded_s = now_s
+        if self._is_due(done, total):
             self._log.tell("download", f"{name}: {download_text(done, total)}", name=name)
+
+    def transfer(self, name: str, what: str, done: int, total: int) -> None:
+        """Report a transfer between here and the store, now and then and at its end."""
+        if self._is_due(done, total):
+            said = f"{name}: {what}, {transfer_text(done, total)}"
+            self._log.tell("transfer", said, name=name)
+
+    def told(self, message: str) -> None:
+        """Report something that was done beside the actions."""
+        self._log.tell("told", message)
 
     def notice(self, message: str) -> None:
         """Report something that concerns the run as a whole."""
         self._log.alert("notice", message)
+
+    def _is_due(self, done: int, total: int) -> bool:
+        now_s = time.monotonic()
+        if now_s - self._moved_s < _MOVED_S and done < total:
+            return False
+        self._moved_s = now_s
+        return True
 
 
 def _kind(action: Action) -> str:

@@ -202,6 +202,12 @@ class Quiet:
     def download(self, name, done, total) -> None:
         pass
 
+    def transfer(self, name: str, what: str, done: int, total: int) -> None:
+        pass
+
+    def told(self, message: str) -> None:
+        pass
+
     def notice(self, message: str) -> None:
         self.notices.append(message)
 

@@ -71,6 +71,12 @@ class Quiet:
     def download(self, name, done, total) -> None:
         pass
 
+    def transfer(self, name, what, done, total) -> None:
+        pass
+
+    def told(self, message) -> None:
+        pass
+
     def notice(self, message) -> None:
         pass
 

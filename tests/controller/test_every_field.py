@@ -26,6 +26,9 @@ from controller.run.backends import backend_opener
 from controller.run.reconcile import prepare_run
 from controller.spec.model import Spec
 from controller.spec.settings import Settings, load_settings, public_id, records_branch
+from controller.store.builds import ModelStore, push_build
+from controller.store.privacy import named_builds, privacy_of
+from controller.store.progress import unreported
 from controller.track.targets import targets_of
 
 ROOT = Path(__file__).parents[2]
@@ -511,6 +514,9 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "policies": ("{}", "policies: {require_license: true}"),
     "policies.require_license": ("{}", "policies: {require_license: true}"),
     "policies.licenses": ("policies: {licenses: [MIT]}", "policies: {licenses: [CC0-1.0]}"),
+    "store": ("{}", "store: {url: ../a}"),
+    "store.url": ("store: {url: ../a}", "store: {url: ../b}"),
+    "store.private": ("store: {url: ../a}", "store: {url: ../a, private: true}"),
     "tracking": ("{}", "tracking: {trackio: {project: a}}"),
     "tracking.mlflow": ("{}", "tracking: {mlflow: {experiment: a}}"),
     "tracking.mlflow.experiment": (
@@ -587,6 +593,27 @@ def test_the_lockfile_is_where_the_settings_say(path, repo):
         repo.write("ftctl.yaml", text)
         read.append(records_branch(repo.root))
     assert read == [None, "records"]
+
+
+@pytest.mark.parametrize("path", [path for path in SETTINGS if path.startswith("store")])
+@pytest.mark.usefixtures("observed")
+def test_another_store_gets_other_models(path, repo):
+    """A model of private data, which only a store that is marked private gets."""
+    repo.declare(**data(sensitivity="private" if path == "store.private" else "internal"))
+    repo.settle()
+    for name in ("a", "b"):
+        (repo.root.parent / name).mkdir()
+    stored = []
+    for text in SETTINGS[path]:
+        repo.write("ftctl.yaml", text)
+        settings = load_settings(repo.root).store
+        for name, build in named_builds(repo.lockfile.finetunes) if settings else ():
+            if privacy_of(repo.project, settings).refusal(name, build) is None:
+                store = ModelStore(project=repo.project, settings=settings)
+                push_build(store, build, repo.backend, unreported)
+        found = repo.root.parent.glob("[ab]/builds/*/*")
+        stored.append(sorted({one.parents[2].name for one in found}))
+    assert stored[0] != stored[1]
 
 
 @pytest.mark.parametrize("path", [path for path in SETTINGS if path.startswith("tracking")])

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from controller.lockfile.merge import BUILD, JOB
+from controller.lockfile.merge import BUILD, JOB, merge
 from controller.lockfile.model import Build, OpenJob
 from tests.workflows.repositories import LOCKFILE, Repository, entry, fingerprint, git
 
@@ -140,3 +140,24 @@ def test_merging_requires_what_the_lockfile_requires():
     for model, wanted in ((Build, BUILD), (OpenJob, JOB)):
         required = {name for name, field in model.model_fields.items() if field.is_required()}
         assert wanted == required
+
+
+def test_a_copy_in_the_store_that_only_we_know_stays_known():
+    build = {"model_id": "ft:a", "evaluation": 1}
+    stored = {"model": f"sha256:{'a' * 64}"}
+
+    def side(**changes):
+        entry = {"production": "ft1:a", "builds": {"ft1:a": {**build, **changes}}}
+        return {"format": 1, "finetunes": {"faq": entry}}
+
+    def merged(ours, theirs):
+        return merge(side(), ours, theirs)["finetunes"]["faq"]["builds"]["ft1:a"]
+
+    assert merged(side(stored=stored), side(evaluation=2)) == {
+        **build,
+        "evaluation": 2,
+        "stored": stored,
+    }
+    pruned = {"pruned": True}
+    assert merged(side(stored=stored), side(stored=pruned))["stored"] == pruned
+    assert "stored" not in merged(side(stored=stored), side(model_id="ft:other"))

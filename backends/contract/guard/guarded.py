@@ -60,6 +60,8 @@ OPTIONAL: Final[Mapping[str, Any]] = {
     "inventory": Lacking("offers no list of its models"),
     "look_up_base_model": None,
     "memory": None,
+    "model_files": None,
+    "place_model": None,
     "shipped_shutdowns": {},
     "stored_completions": (),
     "stored_messages": (),
@@ -107,7 +109,12 @@ class _Guarded:
     inner: Any
 
     def __init_subclass__(cls, *, protocol: type, prefix: str = "") -> None:
-        members = {name: each for name, each in vars(protocol).items() if not name.startswith("_")}
+        members = {
+            name: each
+            for part in reversed(protocol.__mro__)
+            for name, each in vars(part).items()
+            if not name.startswith("_")
+        }
         for name, member in members.items():
             getter = member.fget if isinstance(member, property) else None
             guarded = _method(name, prefix + name, getter or member, is_property=bool(getter))

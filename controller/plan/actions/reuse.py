@@ -20,6 +20,8 @@ class Reuse(CancellingAction):
     """True if its recorded scores already pass the gate, so that it goes to production at once."""
     keeps_scores: bool = True
     """True if its recorded scores were measured as this spec asks."""
+    elsewhere: str | None = None
+    """What to do, where the model is only at another machine: only there it can be reused."""
     own_job = None
 
     @property
@@ -41,8 +43,9 @@ class Reuse(CancellingAction):
         return {"fingerprint": self.fingerprint, "source": self.source, "promote": self.promote}
 
     def json(self) -> dict[str, Json]:
-        """Return the build and its source."""
-        return {**self.effects_json(), **self.decisive()}
+        """Return the build and its source, and what to do if the model is at another machine."""
+        elsewhere: dict[str, Json] = {} if self.elsewhere is None else {"elsewhere": self.elsewhere}
+        return {**self.effects_json(), **self.decisive(), **elsewhere}
 
     def production_after(self, now: str | None) -> str:
         """Return the recorded build, or what is there if that has to be judged first."""
@@ -53,6 +56,8 @@ class Reuse(CancellingAction):
         """Yield the build, what it cancels and replaces, and its cost."""
         build = short_id(self.fingerprint)
         yield "build", build
+        if self.elsewhere is not None:
+            yield "model", f"at another machine, which alone can reuse it; {self.elsewhere}"
         yield from self.cancel_rows()
         if self.promote and self.replaces != self.fingerprint:
             replaced = f"build {short_id(self.replaces)}" if self.replaces else "none"

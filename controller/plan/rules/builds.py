@@ -182,6 +182,7 @@ def _reuse(state: State, build: Build, source: str) -> Reuse:
         keeps_scores=keeps,
         cancels=state.cancels,
         replaces=state.entry.production,
+        elsewhere=state.overview.observed.absent.get((build.backend, build.model_id)),
     )
 
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from secrets import SystemRandom
 
 from controller.errors import LockfileInvalid
+from controller.lockfile.merge import merge
 from controller.lockfile.model import FORMAT, Lockfile, dump_lockfile, parse_lockfile
 from controller.lockfile.store import LOCKFILE, lock_lockfile
 from controller.project.project import Project
 from controller.watch.clone.checkout import Checkout
 from controller.watch.clone.git import GitFailed, Trouble
-from controller.watch.clone.merge import merge_lockfiles
 
 _CHANCE = SystemRandom()
 _ATTEMPTS = 8
@@ -67,6 +67,12 @@ def synchronise(checkout: Checkout, project: Project, tip: str, *, always: bool 
         return synced
 
 
+def _merged(base: Lockfile, ours: Lockfile, theirs: Lockfile) -> Lockfile:
+    """Return the merged lockfile, by the rules of git's merge driver and of the workflows."""
+    sides = (json.loads(dump_lockfile(side)) for side in (base, ours, theirs))
+    return parse_lockfile(json.dumps(merge(*sides)).encode(), LOCKFILE)
+
+
 def _put_on_top(checkout: Checkout, ours: Lockfile | None, tip: str) -> tuple[Synced, str]:
     """Push what this side recorded; return that with the commit to check out."""
     head, pause_s, attempt = checkout.head, _FIRST_PAUSE_S, 0
@@ -75,7 +81,7 @@ def _put_on_top(checkout: Checkout, ours: Lockfile | None, tip: str) -> tuple[Sy
         shared = checkout.shared_commit(head, tip) if head is not None else None
         base = _lockfile_of(checkout, shared)[0] if shared is not None else Lockfile()
         theirs, recovered = _lockfile_of(checkout, tip)
-        merged = merge_lockfiles(base, base if ours is None else ours, theirs)
+        merged = _merged(base, base if ours is None else ours, theirs)
         changed = _changed(theirs, merged)
         if not changed and not recovered:
             return Synced(tip=tip), tip

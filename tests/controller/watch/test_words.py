@@ -1,19 +1,15 @@
 """Secrets, addresses, intervals and the log: what the service says, and what it never says."""
 
-import importlib.util
 import io
 import json
 import logging
 import os
 import subprocess
-import sys
 
 import pytest
 
 from controller.errors import FtctlError
-from controller.lockfile.model import dump_lockfile, parse_lockfile
 from controller.watch.clone.git import git_environment
-from controller.watch.clone.merge import merge_lockfiles
 from controller.watch.clone.upstream import (
     checked_folder,
     checked_url,
@@ -23,8 +19,6 @@ from controller.watch.clone.upstream import (
 from controller.watch.interval import parse_interval
 from controller.watch.log import LOGGER, EventLog
 from controller.watch.mask import masked, secrets_of
-from tests.children import ROOT
-from tests.workflows.repositories import entry
 
 
 @pytest.mark.parametrize(
@@ -163,20 +157,3 @@ def test_a_line_of_the_log_is_one_line_in_either_form():
     assert (told["level"], told["type"], told["message"]) == ("error", "defect", "a defect")
     assert "invalid literal for int() with base 10: '***'" in told["traceback"]
     LOGGER.handlers = [logging.NullHandler()]
-
-
-def test_lockfiles_merge_as_the_workflows_merge_them():
-    places = (".github/actions/commit-lockfile/merge.py", "controller/lockfile/merge.py")
-    path = next(path for place in places if (path := ROOT / place).exists())
-    script = importlib.util.module_from_spec(importlib.util.spec_from_file_location("merge", path))
-    sys.modules["merge"] = script
-    script.__spec__.loader.exec_module(script)
-    choices = [{}, {"a": entry(1)}, {"a": entry(2)}, {"a": entry(1, 2)}, {"b": entry(3)}]
-    choices.append({"a": entry(1, 3), "b": entry(3)})
-    for base in choices:
-        for ours in choices:
-            for theirs in choices:
-                sides = [{"_": "", "format": 1, "finetunes": one} for one in (base, ours, theirs)]
-                parsed = [parse_lockfile(json.dumps(one).encode(), "x") for one in sides]
-                merged = json.loads(dump_lockfile(merge_lockfiles(*parsed)))
-                assert merged["finetunes"] == script.merge(*sides)["finetunes"]

@@ -1,0 +1,214 @@
+"""Backends whose models come from the store when a command needs them and they are not here."""
+
+from collections.abc import Container, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+from backends.contract.backend import Backend
+from backends.contract.completions import Chunk, Completed, Engine, Prompt, Sampling
+from backends.contract.errors import (
+    BackendError,
+    BaseModelMissing,
+    BaseModelUnknown,
+    FtctlError,
+    ModelMissing,
+)
+from backends.contract.exports import ExportRequest, ExportStep
+from backends.contract.guard.guarded import Pausable
+from backends.contract.jobs import BaseModel
+from controller.lockfile.model import Build
+from controller.lockfile.store import read_lockfile
+from controller.project.project import Project
+from controller.spec.load import FOLDER
+from controller.spec.settings import FILE, StoreSettings
+from controller.state_folder import refused_by_system
+from controller.store.builds import ModelStore, fetch_build
+from controller.store.privacy import named_builds
+from controller.store.progress import TransferLines
+
+
+def _absent(missing: ModelMissing, build: Build, *, has_store: bool) -> ModelMissing:
+    """Return the error for a model that is neither on this machine nor in the store."""
+    if has_store:
+        remedy = "Type `ftctl store push` at the machine that trained it."
+        return ModelMissing(f"{missing.message}, nor has the store", remedy)
+    if build.stored is not None and build.stored.model is not None:
+        message = f"{missing.message}, and {FILE} does not declare the store that has it"
+        return ModelMissing(message, f"Declare that `store` in {FILE} again: `ftctl help store`.")
+    message = f"{missing.message}, and no `store` is declared"
+    remedy = (
+        f"Declare a `store` in {FILE}, and type `ftctl store push` at the machine that trained it."
+    )
+    return ModelMissing(message, remedy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetcher:
+    """Finds models in the lockfile and brings them here."""
+
+    project: Project
+    settings: StoreSettings | None
+    place: str
+    backend: Backend
+    fetches: bool
+    """False for a command that only displays: it is told that the model is in the store."""
+    known: set[str] = field(default_factory=set)
+    """Models that were seen on this machine."""
+
+    @cached_property
+    def store(self) -> ModelStore | None:
+        """The store; None if none is declared."""
+        if self.settings is None:
+            return None
+        return ModelStore(project=self.project, settings=self.settings)
+
+    def require(self, model_id: str) -> None:
+        """Bring a model here if it is not.
+
+        Raises:
+            ModelMissing: Neither this machine nor the store has it.
+            BackendError: The store refuses, or the model does not fit.
+        """
+        if model_id in self.known:
+            return
+        try:
+            self.backend.weights_folder(model_id)
+        except ModelMissing as missing:
+            build = self._build(model_id)
+            if build is None:
+                raise
+            self._fetch(build, missing)
+        self.known.add(model_id)
+
+    def _fetch(self, build: Build, missing: ModelMissing) -> None:
+        stored = build.stored.model if build.stored is not None else None
+        if self.store is None or stored is None:
+            raise _absent(missing, build, has_store=self.store is not None) from missing
+        if not self.fetches or self.project.offline:
+            message = f"{build.model_id} is in the store, and not on this machine"
+            raise ModelMissing(message, "Type `ftctl store pull`.") from missing
+        base = self.base_model(build.base_model, build.revision)
+        lines = TransferLines(f"fetching {build.model_id} from {self.store.settings.url}")
+        try:
+            fetch_build(self.store, build, base, self.backend, lines)
+        except BackendError:
+            raise
+        except FtctlError as error:
+            raise BackendError(error.message, error.remedy) from error
+        except OSError as error:
+            found = refused_by_system(error, self.project.state)
+            raise BackendError(found.message, found.remedy) from error
+
+    def base_model(
+        self, written: str, revision: str | None, folder: Path | None = None
+    ) -> BaseModel:
+        """Return a base model, which may be a trained model that comes from the store.
+
+        Raises:
+            BaseModelUnknown: It is in the store, and this command fetches nothing.
+            BaseModelMissing: Neither this machine nor the store has it.
+        """
+        build = None if written in self.known else self._build(written)
+        if build is not None:
+            try:
+                self.require(written)
+            except ModelMissing as error:
+                is_stored = build.stored is not None and build.stored.model is not None
+                kind = BaseModelUnknown if is_stored and self.store else BaseModelMissing
+                raise kind(error.message, error.remedy) from None
+        return self.backend.resolve_base_model(
+            written, revision, folder or self.project.root / FOLDER
+        )
+
+    def _build(self, model_id: str) -> Build | None:
+        """Return the recorded build of a model of this backend."""
+        if ":" not in model_id:
+            return None
+        lockfile = read_lockfile(self.project.root, self.project.state)
+        found = [
+            build
+            for _, build in named_builds(lockfile.finetunes)
+            if build.model_id == model_id and build.backend == self.place and build.prompt is None
+        ]
+        # Equal inputs under two names share a model; one of them may be stored already.
+        return min(found, key=lambda build: build.stored is None, default=None)
+
+
+class FetchingBackend:
+    """Implements `Backend` around another backend; all but the methods here go straight to it."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher, self.inner = fetcher, fetcher.backend
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+    def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
+        """Return a base model, after fetching it where it is a trained model."""
+        return self._fetcher.base_model(base_model, revision, folder)
+
+    def complete(
+        self,
+        base_model: BaseModel,
+        models: Sequence[str | None],
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        skip: Container[tuple[int, int]] = (),
+    ) -> Generator[Completed, None, None]:
+        """Yield answers, after fetching the models."""
+        for model in models:
+            if model is not None:
+                self._fetcher.require(model)
+        return self.inner.complete(base_model, models, prompts, sampling, skip)
+
+    def open_engine(self, base_model: BaseModel) -> Engine:
+        """Load a base model; models trained from it are fetched when they are asked."""
+        return _FetchingEngine(self._fetcher, self.inner.open_engine(base_model))
+
+    def export_model(self, request: ExportRequest) -> Generator[ExportStep, None, None]:
+        """Write a model's weights in another form, after fetching it."""
+        self._fetcher.require(request.model_id)
+        return self.inner.export_model(request)
+
+    def weights_folder(self, model_id: str) -> Path | None:
+        """Return the folder of a model's weights, after fetching it."""
+        self._fetcher.require(model_id)
+        return self.inner.weights_folder(model_id)
+
+
+class _FetchingPausable(FetchingBackend):
+    """The same around a backend that can pause its jobs."""
+
+    def pause(self, job_id: str) -> None:
+        """Ask a job to save its work and stop."""
+        cast("Pausable", self.inner).pause(job_id)
+
+
+class _FetchingEngine:
+    """Implements `Engine` around another engine."""
+
+    def __init__(self, fetcher: Fetcher, inner: Engine) -> None:
+        self._fetcher, self._inner = fetcher, inner
+
+    def generate(self, model: str | None, prompt: Prompt, sampling: Sampling) -> Iterator[Chunk]:
+        """Stream one answer, after fetching the model."""
+        if model is not None:
+            self._fetcher.require(model)
+        return self._inner.generate(model, prompt, sampling)
+
+    def close(self) -> None:
+        """End the engine."""
+        self._inner.close()
+
+
+def on_this_machine(backend: Backend) -> Backend:
+    """Return a backend that knows only the models of this machine, and fetches none."""
+    return backend.inner if isinstance(backend, FetchingBackend) else backend
+
+
+def fetching(fetcher: Fetcher) -> Backend:
+    """Return a backend that gets what it lacks from the store."""
+    kind = _FetchingPausable if isinstance(fetcher.backend, Pausable) else FetchingBackend
+    return cast("Backend", kind(fetcher))

@@ -1,0 +1,104 @@
+"""A store in a folder that several machines share."""
+
+import contextlib
+import os
+import shlex
+import tempfile
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Final
+
+from backends.atomic_files import publish_file, sync_folder
+from controller.store.objects import StoredObject, StoreError
+
+_SHARED: Final = "Mount the folder, and make it writable for this user."
+_PARTIAL: Final = ".partial-"
+_STALE_S: Final = 86_400.0
+"""Age after which a partial file belongs to a process that died."""
+
+
+class FolderStore:
+    """Implements `ObjectStore` with a file for each object."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = str(folder)
+        self._folder = folder
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write a file and give it its name, unless there is one of that name."""
+        path = self._folder / key
+        with self._translated():
+            # A share that is not mounted would otherwise be this machine's own folder.
+            self._require_folder()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PARTIAL)
+            partial = Path(name)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                # Other people of the group read it, as far as the folder lets them.
+                partial.chmod(0o644)
+                publish_file(partial, path)
+            except FileExistsError:
+                return False
+            finally:
+                partial.unlink(missing_ok=True)
+            return True
+
+    def read(self, key: str) -> bytes | None:
+        """Return a file's content."""
+        with self._translated():
+            try:
+                return (self._folder / key).read_bytes()
+            except FileNotFoundError:
+                self._require_folder()
+                return None
+
+    def has(self, key: str) -> bool:
+        """Return whether there is a file of that name."""
+        with self._translated():
+            return (self._folder / key).is_file()
+
+    def find(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield the files below a folder, without those that are being written."""
+        with self._translated():
+            self._require_folder()
+            for path in sorted((self._folder / prefix).rglob("*")):
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                    stat = path.stat()
+                    if path.name.startswith(_PARTIAL):
+                        if time.time() - stat.st_mtime > _STALE_S:
+                            path.unlink()
+                    elif path.is_file():
+                        yield StoredObject(
+                            key=path.relative_to(self._folder).as_posix(),
+                            bytes=stat.st_size,
+                            modified_s=stat.st_mtime,
+                        )
+
+    def remove(self, keys: Collection[str]) -> None:
+        """Remove files, and the folders that are empty then."""
+        with self._translated():
+            for key in keys:
+                path = self._folder / key
+                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # not empty
+                    path.parent.rmdir()
+                    sync_folder(path.parent.parent)
+
+    def _require_folder(self) -> None:
+        """Tell an empty store from one that is not mounted."""
+        if not self._folder.is_dir():
+            remedy = f"Mount it, or make it: mkdir -p {shlex.quote(self.url)}"
+            raise StoreError(f"the store {self.url} is not there", remedy)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            message = f"the store {self.url} cannot be used: {error.strerror or error}"
+            raise StoreError(message, _SHARED) from error
