@@ -99,7 +99,9 @@ def by_ftctl(root: Path, dtype: str, steps: int | None) -> Trained:
     if steps is None:
         scores = build_in_production(root)["evaluation"]["scores"]
         for name in scores["candidate"]:
-            print(f"{name:14} base {scores['base'][name]:.4g}, tuned {scores['candidate'][name]:.4g}")
+            print(
+                f"{name:14} base {scores['base'][name]:.4g}, tuned {scores['candidate'][name]:.4g}"
+            )
         print(f"ftctl apply: {ran.seconds:.0f} s, with the questions to both models")
     lines = [json.loads(line) for line in (run / "progress.jsonl").open(encoding="utf-8")]
     return shown("ftctl", cost, run / "model", root, [x["loss"] for x in lines if "loss" in x])

@@ -42,7 +42,8 @@ def by_llama_cpp(folder: Path, base: Path) -> Answer:
     params = xllamacpp.CommonParams()
     params.model.path, params.n_ctx, params.n_parallel, params.port = str(file), 512, 1, 0
     params.n_gpu_layers, params.warmup = 0, False
-    params.cpuparams.n_threads = len(os.sched_getaffinity(0))
+    # Its threads spin while they wait for each other: several on a busy machine take for ever.
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     server = xllamacpp.Server(params)
 
     def answer(messages: Messages) -> str:

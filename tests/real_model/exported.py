@@ -97,9 +97,7 @@ def ask(consumer: str, folder: Path, base: Path) -> list[str]:
 def right(answers: Sequence[str]) -> int:
     """Return the number of right answers."""
     _, held_out = inquiries()
-    return sum(
-        text.strip() == row.label for text, row in zip(answers, held_out, strict=True)
-    )
+    return sum(text.strip() == row.label for text, row in zip(answers, held_out, strict=True))
 
 
 def recorded_right(root: Path) -> int:

@@ -110,9 +110,7 @@ def ftctl(root: Path, *arguments: str, shown: bool = False) -> Ran:
     )
     if ended.returncode != 0:
         sys.exit(f"ftctl {' '.join(arguments)}: exit code {ended.returncode}\n{ended.stdout or ''}")
-    return Ran(
-        output=ended.stdout or "", seconds=time.monotonic() - began
-    )
+    return Ran(output=ended.stdout or "", seconds=time.monotonic() - began)
 
 
 def shown(root: Path) -> dict[str, Any]:

@@ -32,7 +32,9 @@ def test_held_out_messages_come_from_sentences_that_are_not_learned():
         return set(re.findall(r"\w+", text.lower()))
 
     for text in asked:
-        nearest = max(len(words(text) & words(one)) / len(words(text) | words(one)) for one in learned)
+        nearest = max(
+            len(words(text) & words(one)) / len(words(text) | words(one)) for one in learned
+        )
         assert nearest < 0.6, text
 
 

@@ -17,8 +17,12 @@ pytestmark = [
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_model_that_llama_cpps_converter_wrote_comes_back_as_it_was(tied, tmp_path):
     base = make_base(
-        tmp_path / "base", family="Llama", num_attention_heads=4, num_key_value_heads=2,
-        head_dim=16, tie_word_embeddings=tied,
+        tmp_path / "base",
+        family="Llama",
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        tie_word_embeddings=tied,
     )
     gguf_file = import_module("backends.local_gpu.export.gguf_file")
     model = import_module("tests.real_model.model")
