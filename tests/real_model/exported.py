@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from backends.local_gpu.jobs.child_process import child_environment
 from tests.real_model.inquiries import inquiries
 from tests.real_model.model import NAME as MODEL
 from tests.real_model.repository import NAME, build_in_production, conversation, ftctl
@@ -89,6 +91,7 @@ def ask(consumer: str, folder: Path, base: Path) -> list[str]:
         text=True,
         check=True,
         timeout=3600,
+        env=child_environment(os.environ),
     )
     answers: list[str] = json.loads(ended.stdout)
     return answers

@@ -69,7 +69,12 @@ from backends.local_gpu.training.objectives.choose import (
 from backends.local_gpu.training.objectives.objective import Objective
 from backends.local_gpu.training.objectives.reference import Reference
 from backends.local_gpu.training.packing.fill import budget_of
-from backends.local_gpu.training.packing.self_check import attention_of, start_packing
+from backends.local_gpu.training.packing.self_check import (
+    attention_of,
+    start_packing,
+    start_sharing,
+)
+from backends.local_gpu.training.packing.shared_prefix import may_share
 from backends.local_gpu.training.reporter import Reporter
 from backends.local_gpu.training.speed.work import work_of
 from backends.local_gpu.training.token_files import kept_tokens
@@ -277,6 +282,9 @@ def _choose_attention(
         # The same attention needs no mask for padding: looking whether there is any stops the host.
         with suppress(BackendError):
             start_packing(model, job.loss, job.train.rows, precision)
+    elif may_share(model, job.train.rows, job.settings):
+        with suppress(BackendError):
+            start_sharing(model, job.loss, job.train.rows, precision)
 
 
 def _objective(
