@@ -10,6 +10,7 @@ from tests.tiny_base import make_base
 
 pytestmark = [
     pytest.mark.torch,
+    pytest.mark.slow,
     pytest.mark.skipif(find_spec("conversion") is None, reason="the converter is not installed"),
 ]
 

@@ -94,7 +94,8 @@ def may_share(model: torch.nn.Module, tokens: Tokens, settings: Mapping[str, Any
     """
     layers = (one for one in model.modules() if isinstance(one, torch.nn.Dropout))
     drops = any(one.p > 0 for one in layers) or bool(settings.get("lora_dropout"))
-    if drops or getattr(model.config, "attention_dropout", 0.0):
+    of_attention: object = getattr(model.config, "attention_dropout", None)
+    if drops or of_attention:
         return False
     size = settings.get("per_device_train_batch_size")
     if size is None:
