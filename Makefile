@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-server demo-exit clean-demo test fuzz check format schema topics bench constraints lock clean
+.PHONY: help setup demo demo-real demo-server demo-exit clean-demo test fuzz check format schema topics bench constraints lock clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ $(DEMO)/.gitignore: | .venv/.ready
 	@rm -rf $(DEMO)
 	@$(BIN)/ftctl init --demo $(DEMO)
 	@echo
+
+demo-real: .venv/.ready ## Tune a real model of 90 MB, downloaded once, on this machine; ten minutes
+	@$(BIN)/python -m tests.demos.real $(DEMO)-real
 
 demo-server: $(DEMO)/.gitignore ## Serve the demo's base model, and train over the OpenAI protocol against it
 	@$(BIN)/python -m tests.demos.serve $(DEMO) $(DEMO)-client

@@ -7,7 +7,7 @@ in tiles.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 import torch
@@ -16,6 +16,7 @@ from transformers.modeling_outputs import MoeModelOutputWithPast
 
 from backends.local_gpu.training.batching import LABELLED, Batch
 from backends.local_gpu.training.packing.documents import inputs_of
+from backends.local_gpu.training.packing.shared_prefix import Sharing, shared_row
 from backends.local_gpu.training.tiles import Head, rows_of_tile, token_losses
 from backends.local_gpu.training.tokenized_dataset import IGNORED
 
@@ -44,6 +45,8 @@ class LabelledLoss:
     """Returns True if weights that `head` uses are trained."""
     vocabulary: int
     """Number of logits of a position."""
+    sharing: Sharing = field(default_factory=Sharing)
+    """Whether `hidden` computes what all rows of a batch begin with only once."""
 
     def total(self, batch: Batch) -> torch.Tensor:
         """Return the summed negative log likelihood of the labelled tokens, in nats."""
@@ -82,12 +85,13 @@ def labelled_loss(model: PreTrainedModel, *, head_learns: bool = True) -> Labell
     """
     decoder, first_head = model.get_decoder(), model.get_output_embeddings()
     vocabulary = model.config.get_text_config().vocab_size
+    sharing = Sharing()
 
     def hidden(batch: Batch, chosen: Chosen) -> torch.Tensor:
-        states: torch.Tensor = decoder(
-            **inputs_of(batch)
-        ).last_hidden_state  # (batch, length, width)
-        return states[chosen]
+        row = shared_row(batch, chosen) if sharing.on else None
+        inputs = inputs_of(batch) if row is None else row.inputs
+        states: torch.Tensor = decoder(**inputs).last_hidden_state  # (batch, length, width)
+        return states[chosen] if row is None else states[0][row.place[chosen]]
 
     def short_way(states: torch.Tensor) -> torch.Tensor:
         # An adapter replaces the output layer in the model.
@@ -118,7 +122,9 @@ def labelled_loss(model: PreTrainedModel, *, head_learns: bool = True) -> Labell
     found = _first_right(model, whole_way, ways)
     if found is None:
         return LabelledLoss(hidden=whole_way, head=_same, head_learns=_never, vocabulary=vocabulary)
-    return LabelledLoss(hidden=hidden, head=found[1], head_learns=learns, vocabulary=vocabulary)
+    return LabelledLoss(
+        hidden=hidden, head=found[1], head_learns=learns, vocabulary=vocabulary, sharing=sharing
+    )
 
 
 def _same(logits: torch.Tensor) -> torch.Tensor:

@@ -26,6 +26,8 @@ _APART: Final = {torch.float32: 5e-5}
 """Largest change of a token's loss that rounding explains, in nats, by precision. The same shapes are
 computed twice: only experts round differently when other tokens share them."""
 _APART_ELSE: Final = 2e-2
+_ROWS: Final = 8
+"""Examples of the comparison of a batch whose beginning is shared."""
 _CHOSEN: Final = "_attn_implementation"
 """Name of the attention in a model's settings."""
 _REMEDY: Final = (
@@ -63,6 +65,40 @@ def start_packing(
         raise (error if isinstance(error, BackendError) else _refused(str(error))) from error
     finally:
         model.train(training)
+
+
+def start_sharing(
+    model: PreTrainedModel,
+    loss: LabelledLoss,
+    tokens: Tokens,
+    precision: Callable[[], AbstractContextManager[None]],
+) -> None:
+    """Let a model compute once what all rows of a batch begin with, and check that it does so correctly.
+
+    Args:
+        model: The model before its training.
+        loss: Its loss.
+        tokens: Its training set.
+        precision: Returns the context in which training computes.
+
+    Raises:
+        BackendError: The model computes other losses then; its batches stay padded.
+    """
+    start_packing(model, loss, tokens, precision)
+    order = np.argsort(tokens.lengths, kind="stable")
+    # Of all lengths, so that there is padding too.
+    batch = collate(tokens, [int(one) for one in order[:: max(1, len(order) // _ROWS)][:_ROWS]])
+    training = model.training
+    model.eval()
+    with torch.no_grad(), precision():
+        apart = _losses(model, loss, batch)
+        loss.sharing.on = True
+        together = _losses(model, loss, batch)
+    model.train(training)
+    agree = _AGREE.get(_precision(model), _AGREE_ELSE)
+    if not torch.allclose(together, apart, rtol=agree, atol=agree):
+        loss.sharing.on = False
+        raise _refused(f"tokens differ by {float((together - apart).abs().max()):.2g} nats")
 
 
 def _check(model: PreTrainedModel, loss: LabelledLoss, rows: Tokens, dtype: torch.dtype) -> None:

@@ -20,7 +20,8 @@ from backends.local_gpu.training.objectives.choose import EncodedSplit, Job, obj
 from backends.local_gpu.training.objectives.objective import Objective
 from backends.local_gpu.training.objectives.reference import Reference
 from backends.local_gpu.training.packing.fill import budget_of
-from backends.local_gpu.training.packing.self_check import start_packing
+from backends.local_gpu.training.packing.self_check import start_packing, start_sharing
+from backends.local_gpu.training.packing.shared_prefix import may_share
 from backends.local_gpu.training.parallel.parallel import Parallel
 from backends.local_gpu.training.start.examples import EncodedExamples
 
@@ -79,7 +80,7 @@ def choose_attention(
     precision: Callable[[], AbstractContextManager[None]],
     parallel: Parallel,
 ) -> None:
-    """Let a model compute packed rows if the job has any.
+    """Let a model compute packed rows if the job has any, or what all rows begin with only once.
 
     Args:
         model: The model before its training.
@@ -94,10 +95,15 @@ def choose_attention(
     start = partial(start_packing, model, job.loss, job.train.rows, precision)
     if job.settings.get("packing"):
         parallel.run(start)
-    elif where.type == "cuda" and not parallel.is_sharded:
+    elif parallel.is_sharded:
+        pass
+    elif where.type == "cuda":
         # The same attention needs no mask for padding: looking whether there is any stops the host.
         with suppress(BackendError):
             start()
+    elif may_share(model, job.train.rows, job.settings):
+        with suppress(BackendError):
+            start_sharing(model, job.loss, job.train.rows, precision)
 
 
 def start_objective(job: Job, reference: Reference, history: TrainingState) -> Objective:
