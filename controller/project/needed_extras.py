@@ -40,6 +40,7 @@ def needed_extras(
         needed |= {"evaluate"} if specs or backends else set()
         needed |= {"quantization"} if any(map(_is_quantized, specs)) else set()
         needed |= {name for name, value in settings.tracking if value is not None}
+        needed |= {"store"} if settings.store is not None else set()
     elif any(_checks_schemas(spec) for spec in specs):
         needed.add("evaluate")
     return sorted(needed)

@@ -96,5 +96,12 @@ def test_trackers_are_for_apply(extras):
     ]
 
 
+def test_a_store_is_for_apply(extras):
+    assert extras(spec(), settings="store: {url: s3://models}\n") == [
+        ["evaluate", "local", "store"],
+        ["plan"],
+    ]
+
+
 def test_a_broken_spec_hides_no_other(extras):
     assert extras("backend: [", spec("openai"))[0] == ["evaluate", "openai"]
