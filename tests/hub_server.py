@@ -56,7 +56,8 @@ def hub_server(hub: Hub) -> Iterator[Hub]:
             self.send_header("X-Repo-Commit", hub.head)
             self.send_header("ETag", f'"{len(body)}"')
             if status == MISSING:
-                self.send_header("X-Error-Code", "EntryNotFound")
+                is_file = "Entry" in value["error"]
+                self.send_header("X-Error-Code", "EntryNotFound" if is_file else "RepoNotFound")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if self.command != "HEAD":
