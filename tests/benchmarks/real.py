@@ -19,6 +19,7 @@ on a machine that others use too, only the latter tells anything.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from backends.local_gpu.jobs.child_process import child_environment
 from tests.real_model.exported import compare_exports
 from tests.real_model.inquiries import inquiries
 from tests.real_model.model import NAME as MODEL
@@ -138,6 +140,7 @@ def score(adapter: Path, base: Path) -> float:
         stdout=subprocess.PIPE,
         text=True,
         check=True,
+        env=child_environment(os.environ),
     )
     return float(ended.stdout)
 

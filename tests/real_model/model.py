@@ -156,7 +156,7 @@ def _config(fields: Mapping[str, Any], reader: GGUFReader) -> dict[str, Any]:
         "rope_parameters": {"rope_type": "default", "rope_theta": fields["llama.rope.freq_base"]},
         "tie_word_embeddings": all(tensor.name != "output.weight" for tensor in reader.tensors),
         "hidden_act": "silu",
-        "bos_token_id": fields["tokenizer.ggml.bos_token_id"],
+        "bos_token_id": fields.get("tokenizer.ggml.bos_token_id"),
         "eos_token_id": fields["tokenizer.ggml.eos_token_id"],
         "pad_token_id": fields.get("tokenizer.ggml.padding_token_id"),
     }
