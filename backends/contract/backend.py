@@ -388,15 +388,5 @@ class Backend(Movable, Protocol):
             BackendError: It cannot be exported in this format, or answers otherwise afterwards.
         """
 
-    def weights_folder(self, model_id: str) -> Path | None:
-        """Return the folder of a model's weights on this machine. A backend may lack this method.
-
-        Returns:
-            None where a service keeps the weights.
-
-        Raises:
-            ModelMissing: The model is gone.
-        """
-
     def delete(self, model_id: str) -> None:
         """Delete a model. Called only if a person asks to delete this model."""

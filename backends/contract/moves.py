@@ -51,3 +51,13 @@ class Movable(Protocol):
         Raises:
             BackendError: The files are not those of this model, or it is being trained here.
         """
+
+    def weights_folder(self, model_id: str) -> Path | None:
+        """Return the folder of a model's weights on this machine. A backend may lack this method.
+
+        Returns:
+            None where a service keeps the weights.
+
+        Raises:
+            ModelMissing: The model is gone.
+        """

@@ -54,7 +54,7 @@ from backends.local_gpu.jobs.child_process import require_packages, require_quan
 from backends.local_gpu.jobs.curves import curve_of
 from backends.local_gpu.jobs.devices import too_few, visible_devices
 from backends.local_gpu.jobs.job_events import event_of
-from backends.local_gpu.jobs.launchers import LAUNCHERS
+from backends.local_gpu.jobs.launchers.table import LAUNCHERS
 from backends.local_gpu.jobs.run_dir import NAME, RunDir, run_of, runs_by_name, runs_of
 from backends.local_gpu.jobs.run_dir import create as create_run
 from backends.local_gpu.json_files import read_lines
@@ -69,7 +69,6 @@ from backends.local_gpu.models.packable import packing_problems
 from backends.local_gpu.models.targets.problems import choice_problems
 from backends.local_gpu.models.targets.selection import chooses_more
 from backends.local_gpu.models.targets.stored import read_stored
-from backends.local_gpu.planned_steps import planned_steps
 from backends.local_gpu.tokens.inspector import LocalInspector
 
 _JOB: Final = "run-"
@@ -195,35 +194,7 @@ class LocalGpuBackend:
         The job costs only time, which is known where trainings of the same kind ended here. Batches
         that are filled to a number of tokens are counted only when it begins.
         """
-        settings = request.hyperparameters
-        length, budget = (settings.get(key) for key in ("max_length", "max_tokens_per_batch"))
-        if isinstance(length, int):
-            # Texts are read in blocks: at least one for each text, and enough for all tokens.
-            if tokens is None:
-                steps = planned_steps(settings, None)
-                return Estimate(
-                    usd=(0.0, 0.0), steps=steps.most, may_stop_earlier=steps.may_stop_earlier
-                )
-            examples = max(examples, -(-tokens // length))
-        per_epoch = None
-        if budget is None:
-            size, accumulation = (
-                int(str(settings[key]))
-                for key in ("per_device_train_batch_size", "gradient_accumulation_steps")
-            )
-            per_epoch = -(-examples // (size * accumulation))
-        steps = planned_steps(settings, per_epoch)
-        hours = None
-        # Each training measures its own hours. Without a limit, they change no decision.
-        if request.max_gpu_hours is not None:
-            device = visible_devices(os.environ)[0]
-            hours = speeds.hours(self._state, request, device, examples, tokens)
-        return Estimate(
-            usd=(0.0, 0.0),
-            gpu_hours=steps.of_hours(hours),
-            steps=steps.most,
-            may_stop_earlier=steps.may_stop_earlier,
-        )
+        return speeds.estimate(self._state, request, examples, tokens)
 
     def memory(self, request: TrainRequest) -> Memory | None:
         """Return the memory that a job needs, where the base model is on this machine."""

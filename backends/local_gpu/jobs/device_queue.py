@@ -24,7 +24,7 @@ from backends.local_gpu.jobs.devices import (
     too_few,
     visible_devices,
 )
-from backends.local_gpu.jobs.process_identity import describe
+from backends.local_gpu.jobs.launchers.process_identity import describe
 from backends.local_gpu.jobs.run_dir import RunDir, gpus_of, write_end
 from backends.local_gpu.jobs.worker_record import read_worker, write_worker
 from backends.lock_files import hand_on, try_lock

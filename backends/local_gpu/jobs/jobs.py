@@ -8,7 +8,7 @@ from typing import Final
 from backends.contract.errors import BackendError
 from backends.contract.jobs import Job, JobResult, JobState, Progress
 from backends.local_gpu.jobs.devices import too_few, visible_devices
-from backends.local_gpu.jobs.launcher import Launcher, WorkerState
+from backends.local_gpu.jobs.launchers.launcher import Launcher, WorkerState
 from backends.local_gpu.jobs.run_dir import (
     CANCEL_PATIENCE_S,
     RunDir,

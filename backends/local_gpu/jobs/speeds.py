@@ -1,6 +1,7 @@
 """Speeds of past trainings on this machine, to estimate the hours of a new training."""
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from itertools import islice
@@ -9,9 +10,10 @@ from typing import Any, Final
 
 from backends.atomic_files import append_line
 from backends.contract.inspector import Json
-from backends.contract.jobs import TrainRequest
-from backends.local_gpu.jobs.devices import CPU, is_cpu
+from backends.contract.jobs import Estimate, TrainRequest
+from backends.local_gpu.jobs.devices import CPU, is_cpu, visible_devices
 from backends.local_gpu.json_files import read_lines
+from backends.local_gpu.planned_steps import planned_steps
 
 _FILE: Final = "speeds.jsonl"
 _NEWEST: Final = 5
@@ -41,6 +43,45 @@ def remember(state: Path, request: TrainRequest, facts: Mapping[str, Any], examp
         "finished_s": time.time(),
     }
     append_line(state / _FILE, json.dumps(line).encode())
+
+
+def estimate(state: Path, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
+    """Return the steps of a training, and its hours where a limit asks for them.
+
+    Args:
+        state: The backend's folder.
+        request: Request of the training.
+        examples: Number of examples in its training set.
+        tokens: Number of tokens in its training set, where counted.
+    """
+    settings = request.hyperparameters
+    length, budget = (settings.get(key) for key in ("max_length", "max_tokens_per_batch"))
+    if isinstance(length, int):
+        # Texts are read in blocks: at least one for each text, and enough for all tokens.
+        if tokens is None:
+            steps = planned_steps(settings, None)
+            return Estimate(
+                usd=(0.0, 0.0), steps=steps.most, may_stop_earlier=steps.may_stop_earlier
+            )
+        examples = max(examples, -(-tokens // length))
+    per_epoch = None
+    if budget is None:
+        size, accumulation = (
+            int(str(settings[key]))
+            for key in ("per_device_train_batch_size", "gradient_accumulation_steps")
+        )
+        per_epoch = -(-examples // (size * accumulation))
+    steps = planned_steps(settings, per_epoch)
+    found = None
+    # Each training measures its own hours. Without a limit, they change no decision.
+    if request.max_gpu_hours is not None:
+        found = hours(state, request, visible_devices(os.environ)[0], examples, tokens)
+    return Estimate(
+        usd=(0.0, 0.0),
+        gpu_hours=steps.of_hours(found),
+        steps=steps.most,
+        may_stop_earlier=steps.may_stop_earlier,
+    )
 
 
 def hours(

@@ -10,7 +10,7 @@ import pytest
 from backends.contract.errors import HyperparametersInvalid
 from backends.contract.jobs import BaseModel, JobState, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
-from backends.local_gpu.jobs.process_identity import describe
+from backends.local_gpu.jobs.launchers.process_identity import describe
 from backends.local_gpu.jobs.run_dir import create, write_end
 from backends.local_gpu.jobs.speeds import remember
 from backends.local_gpu.jobs.worker_record import write_worker

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from backends.contract.jobs import JobState
-from backends.local_gpu.jobs.process_identity import describe
+from backends.local_gpu.jobs.launchers.process_identity import describe
 from backends.local_gpu.jobs.run_dir import RunDir, create, write_end
 from backends.local_gpu.jobs.worker_record import Worker, read_worker, write_worker
 

@@ -9,8 +9,8 @@ import time
 from typing import Final
 
 from backends.local_gpu.jobs.child_process import log_tail, python_module, spawn
-from backends.local_gpu.jobs.launcher import LOG_LINES, WorkerState
-from backends.local_gpu.jobs.process_identity import describe, is_alive, is_here, reap
+from backends.local_gpu.jobs.launchers.launcher import LOG_LINES, WorkerState
+from backends.local_gpu.jobs.launchers.process_identity import describe, is_alive, is_here, reap
 from backends.local_gpu.jobs.run_dir import RunDir
 from backends.local_gpu.jobs.worker_record import Worker, read_worker, write_worker
 

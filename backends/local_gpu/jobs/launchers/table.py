@@ -2,8 +2,8 @@
 
 from typing import Final, TypedDict
 
-from backends.local_gpu.jobs.launcher import Launcher
-from backends.local_gpu.jobs.local_process import LocalProcess
+from backends.local_gpu.jobs.launchers.launcher import Launcher
+from backends.local_gpu.jobs.launchers.local_process import LocalProcess
 
 
 class Launchers(TypedDict):

@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from backends.local_gpu.jobs.launcher import Launcher, WorkerState
-from backends.local_gpu.jobs.launchers import LAUNCHERS
-from backends.local_gpu.jobs.local_process import HEARTBEAT_LOST_S
-from backends.local_gpu.jobs.process_identity import describe
+from backends.local_gpu.jobs.launchers.launcher import Launcher, WorkerState
+from backends.local_gpu.jobs.launchers.local_process import HEARTBEAT_LOST_S
+from backends.local_gpu.jobs.launchers.process_identity import describe
+from backends.local_gpu.jobs.launchers.table import LAUNCHERS
 from backends.local_gpu.jobs.run_dir import RunDir
 from backends.local_gpu.jobs.worker_record import read_worker, write_worker
 from backends.lock_files import try_lock
