@@ -33,6 +33,7 @@ from controller.watch.outlook import Outlook, outlook_of
 from controller.watch.pauses import Pauses
 from controller.watch.reporter import WatchReporter
 
+_TO_APPROVE = "waits for an approval\nApprove what `ftctl plan` shows: ftctl apply"
 _PUSHED = "everything is recorded"
 _WAITS = "some records could not be pushed; they wait in the clone, and the next start pushes them"
 
@@ -64,8 +65,8 @@ class Service:
     pauses: Pauses = field(default_factory=Pauses)
     stopped: dict[str, str] = field(default_factory=dict)
     """Fine-tunes that wait for a person, as the log reported them last."""
-    left: tuple[str, ...] = ()
-    """Fine-tunes whose actions need an approval, as the log reported them last."""
+    held: dict[str, str] = field(default_factory=dict)
+    """Fine-tunes that wait for an approval, as the log reported them last."""
     acting_on: str | None = None
     """Commit that the running pass acts on."""
     ended_by: int | None = None
@@ -129,11 +130,14 @@ class Service:
     def _carry_out(self, prepared: PreparedRun, change: str | None) -> Outlook:
         plan, loaded = prepared.plan, prepared.loaded
         paused = self.pauses.paused(plan, time.monotonic())
-        approval = self.approve(prepared, change)
+        decision = self.approve(prepared, change)
+        approval = decision.approval
         if approval is not None:
             allowed = {name: seen for name, seen in approval.actions.items() if name not in paused}
             approval = replace(approval, actions=allowed)
         acting, left = _divided(plan, approval)
+        waiting = sorted(left - paused.keys())
+        self._tell_held({name: decision.held.get(name, _TO_APPROVE) for name in waiting})
         jobs = {action.name: action.job for action in plan.actions if isinstance(action, Wait)}
         result = RunResult(waiting=jobs)
         if acting:
@@ -155,11 +159,6 @@ class Service:
         for name in self.stopped.keys() - outlook.stopped.keys():
             self.log.tell("continues", f"{name} does not wait for a person any more", name=name)
         self.stopped = dict(outlook.stopped)
-        if outlook.left and outlook.left != self.left:
-            names = ", ".join(outlook.left)
-            message = f"{names}: to be approved, by `ftctl apply` or by another merge"
-            self.log.alert("left", message, names=list(outlook.left))
-        self.left = outlook.left
         before, now_s = self.board.now, time.time()
         self.board.update(
             lambda health: replace(
@@ -175,6 +174,12 @@ class Service:
             of = f" of {change[:12]}" if change is not None else ""
             message = f"first pass{of}: {outlook.description}"
             self.log.tell("pass", message, commit=change, seconds=round(seconds, 3))
+
+    def _tell_held(self, held: dict[str, str]) -> None:
+        for name, why in held.items():
+            if self.held.get(name) != why:
+                self.log.alert("held", f"{name}: {why}", name=name)
+        self.held = held
 
     def _report(self, change: str | None, state: str, description: str) -> None:
         if self.statuses is not None and change is not None:

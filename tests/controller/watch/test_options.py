@@ -100,7 +100,8 @@ def test_a_service_is_written_and_its_commands_are_commands(tmp_path, capsys):
     # What people filled in stays.
     assert run(["init", "--service", str(tmp_path / "deploy")]) == 1
     assert "exists already" in capsys.readouterr().err
-    assert run(["init", "--service", "--demo", str(tmp_path / "other")]) == 64
+    assert run(["init", "--service", "--demo", str(tmp_path / "other")]) == 1
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")

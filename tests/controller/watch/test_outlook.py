@@ -15,6 +15,7 @@ from controller.plan.actions import Blocked, BlockReason, Record, Train
 from controller.plan.observed import Observed
 from controller.plan.plan import make_plan
 from controller.run.result import RunResult
+from controller.spec.settings import Settings
 from controller.watch.approval import MergeApproval
 from controller.watch.clone.upstream import GitHubRepository
 from controller.watch.health import Health, HealthBoard
@@ -170,12 +171,36 @@ def test_a_memory_that_cannot_be_read_is_begun_anew(tmp_path):
     assert reporter(tmp_path, "http://127.0.0.1").known == {}
 
 
+def prepared(plan, **budget):
+    settings = Settings(budget=budget)
+    return SimpleNamespace(plan=plan, loaded=SimpleNamespace(settings=settings))
+
+
+def test_a_cost_that_needs_an_approval_of_its_own_is_not_approved_by_a_merge(tmp_path, make):
+    declared = make.desired("faq"), make.desired("triage", seed=2)  # of up to $2.25 each
+    approval = MergeApproval(memory=tmp_path / "approved.json")
+    found = approval(prepared(planned(*declared), approve_above_usd=3), "c1")
+    assert set(found.approval.actions) == {"faq"}
+    assert "exceed budget.approve_above_usd: 3" in found.held["triage"]
+    assert "ftctl apply --approve-cost 5" in found.held["triage"]
+    # The next pass, and the next process, find the second job alone: it waits all the same.
+    again = MergeApproval(memory=tmp_path / "approved.json")
+    again.load()
+    for later in (approval, again):
+        found = later(prepared(planned(declared[1]), approve_above_usd=3), "c1")
+        assert (found.approval.actions, set(found.held)) == ({}, {"triage"})
+    # Another merge decides anew.
+    found = again(prepared(planned(declared[1]), approve_above_usd=3), "c2")
+    assert (set(found.approval.actions), found.held) == ({"triage"}, {})
+    assert again(prepared(planned(*declared)), "c3").held == {}
+
+
 def test_what_changes_without_a_merge_is_not_approved(tmp_path, make):
     declared, elsewhere = make.desired("faq"), make.desired("triage")
     drifted = make.desired("faq", facts=make.data(train="sha256:" + "3" * 64))
 
     def approved(*desired, commit, approval):
-        return set(approval(SimpleNamespace(plan=planned(*desired)), commit).actions)
+        return set(approval(prepared(planned(*desired)), commit).approval.actions)
 
     first = MergeApproval(memory=tmp_path / "approved.json")
     assert approved(declared, commit="c1", approval=first) == {"faq"}
@@ -183,13 +208,14 @@ def test_what_changes_without_a_merge_is_not_approved(tmp_path, make):
     second = MergeApproval(memory=tmp_path / "approved.json")
     second.load()
     assert approved(drifted, commit="c1", approval=second) == set()
+    assert "without a merge" in second(prepared(planned(drifted)), "c1").held["faq"]
     # What needs no approval goes on: the end of a job is recorded.
     job = make.job(declared, JobState.SUCCEEDED)
     entry = make.entry(job=make.open_job(declared))
     plan = make_plan(
         {"faq": drifted}, Lockfile(finetunes={"faq": entry}), Observed(jobs={job.id: job})
     )
-    [(seen,)] = second(SimpleNamespace(plan=plan), "c1").actions.values()
+    [(seen,)] = second(prepared(plan), "c1").approval.actions.values()
     assert isinstance(seen, Record)
     # What could not be read at first is approved when it can be; the next merge approves all.
     assert approved(drifted, elsewhere, commit="c1", approval=second) == {"triage"}
