@@ -1,6 +1,6 @@
 """Backends whose models come from the store when a command needs them and they are not here."""
 
-from collections.abc import Container, Generator, Iterator, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,12 +29,16 @@ from controller.store.privacy import named_builds
 from controller.store.progress import TransferLines
 
 
+def _is_stored(build: Build) -> bool:
+    return build.stored is not None and build.stored.model is not None
+
+
 def _absent(missing: ModelMissing, build: Build, *, has_store: bool) -> ModelMissing:
     """Return the error for a model that is neither on this machine nor in the store."""
     if has_store:
         remedy = "Type `ftctl store push` at the machine that trained it."
         return ModelMissing(f"{missing.message}, nor has the store", remedy)
-    if build.stored is not None and build.stored.model is not None:
+    if _is_stored(build):
         message = f"{missing.message}, and {FILE} does not declare the store that has it"
         return ModelMissing(message, f"Declare that `store` in {FILE} again: `ftctl help store`.")
     message = f"{missing.message}, and no `store` is declared"
@@ -64,11 +68,11 @@ class Fetcher:
             return None
         return ModelStore(project=self.project, settings=self.settings)
 
-    def require(self, model_id: str) -> None:
-        """Bring a model here if it is not.
+    def bring(self, model_id: str) -> None:
+        """Bring a model here if it is not, and the store has it.
 
         Raises:
-            ModelMissing: Neither this machine nor the store has it.
+            ModelMissing: The store has it, and this command fetches nothing.
             BackendError: The store refuses, or the model does not fit.
         """
         if model_id in self.known:
@@ -77,22 +81,32 @@ class Fetcher:
             self.backend.weights_folder(model_id)
         except ModelMissing as missing:
             build = self._build(model_id)
-            if build is None:
-                raise
-            self._fetch(build, missing)
+            if self.store is None or build is None or not _is_stored(build):
+                return
+            if not self.fetches or self.project.offline:
+                message = f"{model_id} is in the store, and not on this machine"
+                raise ModelMissing(message, "Type `ftctl store pull`.") from missing
+            self._fetch(self.store, build)
         self.known.add(model_id)
 
-    def _fetch(self, build: Build, missing: ModelMissing) -> None:
-        stored = build.stored.model if build.stored is not None else None
-        if self.store is None or stored is None:
-            raise _absent(missing, build, has_store=self.store is not None) from missing
-        if not self.fetches or self.project.offline:
-            message = f"{build.model_id} is in the store, and not on this machine"
-            raise ModelMissing(message, "Type `ftctl store pull`.") from missing
+    def explained(self, missing: ModelMissing, models: Iterable[str | None]) -> ModelMissing:
+        """Return the error for a model that the backend does not have, with what a store would do.
+
+        Args:
+            missing: The backend's own error.
+            models: The models that it was asked for.
+        """
+        for model in models:
+            build = None if model is None or model in self.known else self._build(model)
+            if build is not None and build.model_id in missing.message:
+                return _absent(missing, build, has_store=self.store is not None)
+        return missing
+
+    def _fetch(self, store: ModelStore, build: Build) -> None:
         base = self.base_model(build.base_model, build.revision)
-        lines = TransferLines(f"fetching {build.model_id} from {self.store.settings.url}")
+        lines = TransferLines(f"fetching {build.model_id} from {store.settings.url}")
         try:
-            fetch_build(self.store, build, base, self.backend, lines)
+            fetch_build(store, build, base, self.backend, lines)
         except BackendError:
             raise
         except FtctlError as error:
@@ -113,14 +127,19 @@ class Fetcher:
         build = None if written in self.known else self._build(written)
         if build is not None:
             try:
-                self.require(written)
+                self.bring(written)
             except ModelMissing as error:
-                is_stored = build.stored is not None and build.stored.model is not None
-                kind = BaseModelUnknown if is_stored and self.store else BaseModelMissing
-                raise kind(error.message, error.remedy) from None
-        return self.backend.resolve_base_model(
-            written, revision, folder or self.project.root / FOLDER
-        )
+                raise BaseModelUnknown(error.message, error.remedy) from None
+        try:
+            return self.backend.resolve_base_model(
+                written, revision, folder or self.project.root / FOLDER
+            )
+        except BaseModelMissing as error:
+            if build is None:
+                raise
+            missing = ModelMissing(error.message, error.remedy)
+            found = self.explained(missing, [written])
+            raise type(error)(found.message, found.remedy) from None
 
     def _build(self, model_id: str) -> Build | None:
         """Return the recorded build of a model of this backend."""
@@ -160,8 +179,10 @@ class FetchingBackend:
         """Yield answers, after fetching the models."""
         for model in models:
             if model is not None:
-                self._fetcher.require(model)
-        return self.inner.complete(base_model, models, prompts, sampling, skip)
+                self._fetcher.bring(model)
+        return _explaining(
+            self.inner.complete(base_model, models, prompts, sampling, skip), self._fetcher, models
+        )
 
     def open_engine(self, base_model: BaseModel) -> Engine:
         """Load a base model; models trained from it are fetched when they are asked."""
@@ -169,13 +190,20 @@ class FetchingBackend:
 
     def export_model(self, request: ExportRequest) -> Generator[ExportStep, None, None]:
         """Write a model's weights in another form, after fetching it."""
-        self._fetcher.require(request.model_id)
-        return self.inner.export_model(request)
+        self._fetcher.bring(request.model_id)
+        asked = [request.model_id]
+        try:
+            return self.inner.export_model(request)
+        except ModelMissing as missing:
+            raise self._fetcher.explained(missing, asked) from None
 
     def weights_folder(self, model_id: str) -> Path | None:
         """Return the folder of a model's weights, after fetching it."""
-        self._fetcher.require(model_id)
-        return self.inner.weights_folder(model_id)
+        self._fetcher.bring(model_id)
+        try:
+            return self.inner.weights_folder(model_id)
+        except ModelMissing as missing:
+            raise self._fetcher.explained(missing, [model_id]) from None
 
 
 class _FetchingPausable(FetchingBackend):
@@ -195,12 +223,22 @@ class _FetchingEngine:
     def generate(self, model: str | None, prompt: Prompt, sampling: Sampling) -> Iterator[Chunk]:
         """Stream one answer, after fetching the model."""
         if model is not None:
-            self._fetcher.require(model)
+            self._fetcher.bring(model)
         return self._inner.generate(model, prompt, sampling)
 
     def close(self) -> None:
         """End the engine."""
         self._inner.close()
+
+
+def _explaining(
+    answers: Generator[Completed, None, None], fetcher: Fetcher, models: Sequence[str | None]
+) -> Generator[Completed, None, None]:
+    """Pass answers on; tell of a missing model what a store would do."""
+    try:
+        yield from answers
+    except ModelMissing as missing:
+        raise fetcher.explained(missing, models) from None
 
 
 def on_this_machine(backend: Backend) -> Backend:
