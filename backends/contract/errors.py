@@ -34,6 +34,9 @@ Exceptions::
     ├── SourceUnavailable                      a source that cannot be read here
     ├── CannotRead                             a file of the repository that ftctl does not open
     ├── StateNotWritten                        the state folder cannot be written
+    ├── StoreError                             the store refuses, or holds something else
+    ├── GitFailed                              a command of git failed
+    │   └── NothingToFollow                    there is no such branch, and never was a clone
     ├── LockfileInvalid                        the lockfile is corrupt or from a newer ftctl
     ├── Refused                       exit 5   refused by budget or policy
     ├── PlanStale                     exit 6   not the plan that was approved
