@@ -341,7 +341,20 @@ def test_a_build_is_asked_on_the_base_that_it_was_trained_from(make, context):
     assert "remove `production` from evaluation.compare_to" in caught.value.remedy
 
 
-def test_a_model_that_its_backend_has_lost_is_named_with_the_remedy(repo):
+def test_a_model_whose_weights_are_gone_is_named_with_the_remedy(repo):
+    repo.declare()
+    repo.settle()
+    entry = repo.lockfile.finetunes["faq"]
+    build = entry.builds[entry.production]
+    repo.backend.set_script(build.job, "failed")
+    with pytest.raises(ModelMissing, match=f"no model {build.model_id}") as caught:
+        require_model(build, lambda _place: repo.backend)
+    assert caught.value.remedy
+
+
+def test_a_model_that_its_backend_has_lost_is_named_with_the_remedy(repo, monkeypatch):
+    # As at a service, which keeps the weights.
+    monkeypatch.setattr(repo.backend, "weights_folder", lambda _model: None)
     repo.declare()
     repo.settle()
     entry = repo.lockfile.finetunes["faq"]

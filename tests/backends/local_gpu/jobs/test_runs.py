@@ -135,8 +135,9 @@ def test_what_a_checkpoint_takes_is_known_before_it_is_written(
 ):
     monkeypatch.setenv("FTCTL_CHECKPOINT_SECONDS", "0")
     trainer = importlib.import_module("backends.local_gpu.training.trainer")
+    saving = importlib.import_module("backends.local_gpu.training.parallel.saving")
     written = []
-    publish_dir = trainer.publish_dir
+    publish_dir = saving.publish_dir
 
     def measured(partial, final):
         size = sum(path.stat().st_size for path in partial.rglob("*"))
@@ -144,10 +145,10 @@ def test_what_a_checkpoint_takes_is_known_before_it_is_written(
         written.append((size, others))
         publish_dir(partial, final)
 
-    monkeypatch.setattr(trainer, "publish_dir", measured)
-    monkeypatch.setattr(trainer, "_SMALL", 0)
+    monkeypatch.setattr(saving, "publish_dir", measured)
+    monkeypatch.setattr(saving, "_SMALL", 0)
     expected = []
-    monkeypatch.setattr(trainer, "free", lambda _: expected.append(1) or 10**12)
+    monkeypatch.setattr(saving, "free", lambda _: expected.append(1) or 10**12)
     sizes = []
     known = trainer.checkpoint_size
 
