@@ -40,14 +40,14 @@ def answers_of(run, base):
 
 
 def test_an_adapter_is_trained_on_a_base_in_four_bits(trained, base_folder, monkeypatch):
-    train = import_module("backends.local_gpu.training.train")
-    opened, load_model = [], train.load_model
+    fitting = import_module("backends.local_gpu.training.start.fitting")
+    opened, load_model = [], fitting.load_model
 
     def noted(*arguments):
         opened.append(load_model(*arguments))
         return opened[-1]
 
-    monkeypatch.setattr(train, "load_model", noted)
+    monkeypatch.setattr(fitting, "load_model", noted)
     run, facts = trained(quantization="nf4")
     packed = [one for one in opened[0].parameters() if str(one.dtype) == "torch.uint8"]
     assert len(packed) == 2 * 7

@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 
 from backends.contract.errors import BackendError
 from backends.local_gpu.tokens.chat_tokens import Encoded
-from backends.local_gpu.training import train as training
 from backends.local_gpu.training.batching import collate
 from backends.local_gpu.training.loss import labelled_loss
 from backends.local_gpu.training.packing import attention, shared_prefix
 from backends.local_gpu.training.packing.self_check import start_packing, start_sharing
+from backends.local_gpu.training.start import objective
 from backends.local_gpu.training.tokenized_dataset import flatten
 from tests.backends.local_gpu.training.packing.test_packed_rows import (
     PACKABLE,
@@ -178,7 +178,7 @@ def test_a_training_with_one_system_prompt_shares_it(method, train_here, example
     assert len(widths) >= 6
     assert all(one < 0.75 * padded for one, padded in widths)
     checkpointed = train_here(fingerprint="b" * 64, gradient_checkpointing="on", **settings)
-    monkeypatch.setattr(training, "may_share", lambda *_: False)
+    monkeypatch.setattr(objective, "may_share", lambda *_: False)
     padded = train_here(fingerprint="c" * 64, **settings)
     (name,) = (path.name for path in shared.model.glob("*.safetensors"))
     weights = [load_file(run.model / name) for run in (shared, checkpointed, padded)]
