@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-real demo-server demo-exit clean-demo test fuzz check format schema topics bench constraints lock clean
+.PHONY: help setup demo demo-real demo-server demo-exit clean-demo test test-slow fuzz check format schema topics bench constraints lock clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,9 +60,13 @@ demo-exit: $(DEMO)/.gitignore ## Move two hosted fine-tunes to this machine befo
 clean-demo: ## Forget the demo, so that `make demo` starts anew
 	@rm -rf $(DEMO)
 
-test: .venv/.ready ## Run all tests
+test: .venv/.ready ## Run all tests but the slow ones
 	@echo "==> pytest"
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=15
+	@$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal --durations=15
+
+test-slow: .venv/.ready ## Run the slow tests: kills, whole stories, real consumers
+	@echo "==> pytest, slow tests"
+	@$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist worksteal --durations=15
 
 fuzz: .venv/.ready ## Damage specs and data files by the thousand; SEED=2 damages others
 	@$(BIN)/python -m tests.fuzz.specs --seed $(SEED)

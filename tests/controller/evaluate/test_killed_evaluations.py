@@ -46,6 +46,7 @@ def finished(arguments, environment):
     return asked, had
 
 
+@pytest.mark.slow
 def test_a_server_is_asked_only_for_what_is_missing_after_a_kill(tmp_path, held_out):
     with ChatServer() as server:
         environment = {
@@ -72,6 +73,7 @@ def test_a_server_is_asked_only_for_what_is_missing_after_a_kill(tmp_path, held_
         assert server.count - before == 2 * PROMPTS - had
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 @pytest.mark.timeout(300)
 def test_local_models_are_asked_only_for_what_is_missing_after_a_kill(tmp_path, held_out):

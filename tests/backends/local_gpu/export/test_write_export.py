@@ -312,6 +312,7 @@ def asked(trained, tmp_path):
     return run, ExportRequest(model_id=model, name="cafe", format="vllm", folder=folder)
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_backend_exports_in_a_child(backend, asked, tmp_path):
     *steps, last = backend.export_model(asked[1])
     assert [one.message for one in steps] == [
@@ -322,7 +323,7 @@ def test_a_backend_exports_in_a_child(backend, asked, tmp_path):
     assert list((tmp_path / "state/exports").iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("warm")
 def test_errors_of_the_child_come_through(backend, asked):
     run, request = asked
     settings = run.model / "adapter_config.json"

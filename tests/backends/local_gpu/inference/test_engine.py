@@ -146,6 +146,7 @@ def test_alone_or_together_answers_are_those_of_complete(world, models):
     assert found == [answer for _, _, answer in expected]
 
 
+@pytest.mark.usefixtures("warm")
 def test_draws_follow_the_request_s_seed_and_not_the_company(world, models):
     def draw(seed):
         sampling = Sampling(max_tokens=20, temperature=1.0, seed=seed)
@@ -157,6 +158,7 @@ def test_draws_follow_the_request_s_seed_and_not_the_company(world, models):
         assert list(threads.map(draw, range(6))) == alone
 
 
+@pytest.mark.usefixtures("warm")
 def test_the_last_piece_counts_tokens(world):
     chunks = list(world.engine.generate(None, ask("카페"), Sampling(max_tokens=5)))
     assert (chunks[-1].finish_reason, chunks[-1].completion_tokens) == ("length", 5)
@@ -166,6 +168,7 @@ def test_the_last_piece_counts_tokens(world):
     assert (only.text, only.finish_reason, only.completion_tokens) == ("", "length", 0)
 
 
+@pytest.mark.usefixtures("warm")
 def test_an_answer_ends_before_a_stop_text(world):
     text, _ = whole(world.engine.generate(None, ask("카페"), Sampling(max_tokens=40)))
     stop = text[10:14]
@@ -176,6 +179,7 @@ def test_an_answer_ends_before_a_stop_text(world):
     )
 
 
+@pytest.mark.usefixtures("warm")
 def test_what_cannot_be_asked(world, models):
     with pytest.raises(ModelMissing):
         world.engine.generate("ft:x:y:" + "f" * 16 + "-1", ask("a"), Sampling())
@@ -202,6 +206,7 @@ def test_what_cannot_be_asked(world, models):
     assert first != second == before
 
 
+@pytest.mark.usefixtures("warm")
 def test_more_models_than_stay_loaded(world):
     # Twice through twelve adapters and three whole models, each giving the same answer again.
     many = [world.make(20 + n) for n in range(12)]
@@ -218,6 +223,7 @@ def test_more_models_than_stay_loaded(world):
     assert len(set(first)) > 10
 
 
+@pytest.mark.usefixtures("warm")
 def test_an_answer_that_nobody_reads_is_given_up(world):
     pid = world.engine.pid
     streams = [world.engine.generate(None, ENDLESS, Sampling(max_tokens=LONG)) for _ in range(3)]
@@ -270,6 +276,7 @@ def test_a_killed_child_is_told_of_and_replaced(world):
     assert world.engine.pid != pid
 
 
+@pytest.mark.usefixtures("warm")
 def test_closing_ends_the_child_and_tells_who_waits(world):
     engine = open_engine(world.state, world.base)
     stream = engine.generate(None, ENDLESS, Sampling(max_tokens=LONG))

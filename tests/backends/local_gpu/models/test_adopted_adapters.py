@@ -58,6 +58,7 @@ def test_an_adapter_becomes_an_ended_run_and_stays_as_it_was(backend, request_, 
     assert files_of(adapter) == before
 
 
+@pytest.mark.usefixtures("warm")
 def test_the_adapter_answers_otherwise_than_its_base_model(backend, request_, adapter):
     model = backend.take_over(request_, adapter).result.model_id
     base, tuned = answers(backend, request_.base_model, [None, model]).values()

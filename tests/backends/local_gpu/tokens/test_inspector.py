@@ -69,16 +69,18 @@ TEXTS = st.text(
 ) | st.text("가각힣ㄱᄀ뷁쀍 한글😀👩‍🚀é\n", min_size=1, max_size=20)
 
 
+@pytest.fixture(params=[None, "chatml"])
+def reading(request, open_inspector, base_folder):
+    """Return an inspector, and the chat that it reads with, opened once for all examples."""
+    return open_inspector(chat_template=request.param), load_chat(base_folder, request.param)
+
+
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(question=TEXTS, answer=TEXTS)
-@pytest.mark.parametrize("template", [None, "chatml"])
-def test_what_is_shown_is_what_is_trained(
-    open_inspector, base_folder, example, template, question, answer
-):
-    inspector = open_inspector(chat_template=template)
-    chat = load_chat(base_folder, template)
+def test_what_is_shown_is_what_is_trained(reading, example, question, answer):
+    inspector, chat = reading
     conversation = example(question, answer)
     (encoded,) = chat.encode([conversation])
     pieces = inspector.show(conversation)

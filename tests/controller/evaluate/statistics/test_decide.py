@@ -36,7 +36,7 @@ def outcome(sample, threshold, *, level=0.95, below=False, is_difference=True):
     return decide([claim])[0].outcome
 
 
-@settings(max_examples=20, deadline=None)  # theirs takes long
+@settings(max_examples=8, deadline=None)  # theirs takes long
 @given(st.lists(P_VALUES, max_size=12))
 def test_holm_agrees_with_statsmodels(p_values):
     theirs = multipletests(p_values, method="holm")[1] if p_values else []
