@@ -24,6 +24,8 @@ from backends.lock_files import try_lock
 MAX_STARTS: Final = 3
 """Starts in a row without a new checkpoint, after which a run is given up."""
 _LOG_LINES: Final = 5
+_DYING_S: Final = 5.0
+_LOOK_S: Final = 0.05
 _NOT_REAL: Final = "the result of this run is damaged or its model is gone"
 
 
@@ -76,9 +78,7 @@ def start(run: RunDir, launcher: Launcher, gpus: int = 1) -> None:
         launcher: Starts its worker.
         gpus: Number of devices to train on, whatever an earlier start had.
     """
-    if not _can_start(run, launcher):
-        return
-    lock = try_lock(run.lock)
+    lock = _lock(run, launcher)
     if lock is None:
         return
     try:
@@ -120,6 +120,18 @@ def pause(run: RunDir, launcher: Launcher) -> None:
     """Ask a run to save a checkpoint and stop; submitting it again continues it from there."""
     if not run.result.exists():
         launcher.stop(run, at_once=False)
+
+
+def _lock(run: RunDir, launcher: Launcher) -> int | None:
+    """Lock a run that can start; None if it cannot, or another process is starting it."""
+    deadline = time.monotonic() + _DYING_S
+    while _can_start(run, launcher):
+        lock = try_lock(run.lock)
+        if lock is not None or time.monotonic() > deadline:
+            return lock
+        # A process that was killed is gone before the kernel has released what it held.
+        time.sleep(_LOOK_S)
+    return None
 
 
 def _can_start(run: RunDir, launcher: Launcher) -> bool:

@@ -15,18 +15,21 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
 from backends.local_gpu.jobs.child_process import become, python_module
 from backends.local_gpu.jobs.devices import DEVICE, is_cpu
-from backends.local_gpu.jobs.rank_protocol import AGAIN, RENDEZVOUS, STOPPED
+from backends.local_gpu.jobs.rank_protocol import AGAIN, LOST, RENDEZVOUS, STOPPED
 from backends.local_gpu.jobs.run_dir import RunDir
 
 _MODULE: Final = "backends.local_gpu.training.train"
 _LOOK_S: Final = 0.1
 _GRACE_S: Final = 30.0
 """Seconds that the others may take to end once the first process has ended as it should."""
+_CAUSE_S: Final = 2.0
+"""Seconds until the end of the process that another one has lost is known."""
 _DIE_WITH_PARENT: Final = 1
 """PR_SET_PDEATHSIG of Linux."""
 _LOOPBACK: Final = "lo" if sys.platform == "linux" else "lo0"
@@ -39,6 +42,42 @@ def main(arguments: list[str]) -> int:
         status = _follow(run, devices)
         if status != AGAIN:
             return status
+
+
+@dataclass(slots=True)
+class Ends:
+    """How the processes of a job have ended so far. One that lost another never is the cause."""
+
+    status: int = 0
+    """Exit status of the first process, if all ended as they should."""
+    cause: tuple[int, int, int] | None = None
+    """Rank, process and exit status of the first unexpected end."""
+    lost: tuple[int, int, int] | None = None
+    """The same of the first process that lost another one."""
+    deadline: float = float("inf")
+    """Time of the monotonic clock at which those that are left are killed."""
+
+    def add(self, rank: int, pid: int, code: int, now: float) -> bool:
+        """Note how a process has ended; return True if the others are to be killed at once."""
+        if now > self.deadline:
+            return False
+        if code in {0, STOPPED}:
+            self.status = code if rank == 0 else self.status
+            # The first process writes the model, and the others are not needed for that.
+            if rank == 0 or code == STOPPED:
+                self.deadline = min(self.deadline, now + _GRACE_S)
+            return False
+        if code == LOST:
+            self.lost = self.lost or (rank, pid, code)
+            self.deadline = min(self.deadline, now + _CAUSE_S)
+            return False
+        self.cause = self.cause or (rank, pid, code)
+        return True
+
+    @property
+    def blamed(self) -> tuple[int, int, int] | None:
+        """Rank, process and exit status of the process that ended the job; None if none did."""
+        return self.cause or self.lost
 
 
 def _follow(run: RunDir, devices: list[str]) -> int:
@@ -54,26 +93,20 @@ def _follow(run: RunDir, devices: list[str]) -> int:
     signal.signal(signal.SIGTERM, hand_on_signal)
     for rank in range(len(devices)):
         ranks[_start(run, devices, rank)] = rank
-    worst, first, deadline = 0, 0, float("inf")
+    ends = Ends()
     while ranks:
-        if time.monotonic() > deadline:
+        if time.monotonic() > ends.deadline:
             _send(ranks, signal.SIGKILL)
         pid, code = _ended()
-        if pid not in ranks:
-            continue
-        rank = ranks.pop(pid)
-        if code in {0, STOPPED}:
-            first = code if rank == 0 else first
-            # The first process writes the model, and the others are not needed for that.
-            if rank == 0 or code == STOPPED:
-                deadline = time.monotonic() + _GRACE_S
-        elif not worst:
-            worst = code
-            if code != AGAIN:
-                _report(rank, pid, code)
+        if pid in ranks and ends.add(ranks.pop(pid), pid, code, time.monotonic()):
             _send(ranks, signal.SIGKILL)
     run.rendezvous.unlink(missing_ok=True)
-    return first if not worst else worst if worst > 0 else 128 - worst
+    if ends.blamed is None:
+        return ends.status
+    *who, status = ends.blamed
+    if status != AGAIN:
+        _report(who[0], who[1], status)
+    return status if status > 0 else 128 - status
 
 
 def _start(run: RunDir, devices: list[str], rank: int) -> int:

@@ -3,12 +3,14 @@
 import fcntl
 import json
 import os
+import threading
 import time
 from dataclasses import replace
 
 import pytest
 
 from backends.contract.jobs import JobState
+from backends.local_gpu.jobs import jobs
 from backends.local_gpu.jobs.launchers.process_identity import describe
 from backends.local_gpu.jobs.run_dir import RunDir, create, write_end
 from backends.local_gpu.jobs.worker_record import Worker, read_worker, write_worker
@@ -112,7 +114,19 @@ def test_three_deaths_without_a_checkpoint_are_enough(run, backend, make_request
     assert "per_device_train_batch_size" in job.error
 
 
-def test_while_the_lock_is_held_nothing_is_started(run, backend, make_request):
+def test_what_a_dying_process_still_holds_is_waited_for(run, backend, make_request):
+    died(run, 3)
+    lock = run.lock.open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    release = threading.Timer(0.3, lock.close)
+    release.start()
+    job = backend.submit(make_request())
+    release.join()
+    assert job.state is JobState.FAILED  # the fourth start in a row: the run was not left as it was
+
+
+def test_while_the_lock_is_held_nothing_is_started(run, backend, make_request, monkeypatch):
+    monkeypatch.setattr(jobs, "_DYING_S", 0.2)
     with run.lock.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         backend.submit(make_request())
