@@ -36,7 +36,8 @@ class Asked:
     like: str | None = None
     """The export with the same weights in the same files, whose answers these are."""
     greedy: tuple[int, int] = (0, 0)
-    """Answers that ftctl itself compared before the export was done, and how many were equal."""
+    """Answers that ftctl itself compared before the export was done, and how many were equal. A GGUF
+    file is made of a merged model, whose answers count too."""
 
 
 def ask_exports(root: Path, folder: Path) -> list[Asked]:
@@ -51,7 +52,7 @@ def ask_exports(root: Path, folder: Path) -> list[Asked]:
     for form, consumer in CONSUMERS.items():
         out = folder / form
         ftctl(root, "export", NAME, "--format", form, "--out", str(out))
-        (check,) = json.loads((out / "export.json").read_text(encoding="utf-8"))["checks"]
+        checks = json.loads((out / "export.json").read_text(encoding="utf-8"))["checks"]
         same = seen.get(digest := _digest(out))
         answers = same.answers if same else ask(consumer, out, root / "models" / MODEL)
         one = Asked(
@@ -60,7 +61,7 @@ def ask_exports(root: Path, folder: Path) -> list[Asked]:
             answers=answers,
             right=right(answers),
             like=same.form if same else None,
-            greedy=(check["answers"], check["equal"]),
+            greedy=(sum(c["answers"] for c in checks), sum(c["equal"] for c in checks)),
         )
         seen.setdefault(digest, one)
         found.append(one)
