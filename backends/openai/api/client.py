@@ -13,6 +13,7 @@ from typing import IO, Any, Final
 import httpx2
 import openai
 
+from backends.openai.api.authorities import authorities
 from backends.openai.api.connections import Connections
 from backends.openai.api.endpoints import Settings
 from backends.openai.api.protocol import Body, OutcomeUnknown, read_pages
@@ -49,10 +50,11 @@ class Client:
             timeout=_CALL_S,
             max_retries=0,
             http_client=openai.DefaultHttpxClient(
+                verify=authorities(),
                 event_hooks={
                     "request": [self._connections.watch],
                     "response": [self._reader.refuse_redirect],
-                }
+                },
             ),
         )
         # The SDK would fill in what is None from variables, even from blank ones.

@@ -9,13 +9,16 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
+from weakref import WeakSet
 
 from emulator import Emulator, error_body
 
@@ -34,6 +37,23 @@ class Fault:
     headers: dict = field(default_factory=dict)
 
 
+class _Http(ThreadingHTTPServer):
+    """Closes what clients keep open, whose threads would wait for requests as long as the tests run."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self._open = WeakSet()
+
+    def process_request(self, request, client_address):
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def close_connections(self):
+        for connection in self._open:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
 class Server(Emulator):
     """State and switches; `url` is the base URL."""
 
@@ -49,7 +69,7 @@ class Server(Emulator):
         self.at_once = self.most_at_once = 0
         self.hold_s = 0.0
         """How long each request is held, for counting those under way."""
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._http = _Http(("127.0.0.1", 0), self._handler())
         self._http.daemon_threads = True
         self._http.handle_error = self._tell_error
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
@@ -59,6 +79,7 @@ class Server(Emulator):
     def close(self):
         self._http.shutdown()
         self._http.server_close()
+        self._http.close_connections()
         self._thread.join(10)
 
     def _tell_error(self, _request, _address):
