@@ -1,8 +1,11 @@
 """What every test may use: golden files, rewritten by `--update-golden`, and waiting."""
 
+import atexit
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from importlib.util import find_spec
@@ -32,7 +35,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Keep temporary files in memory where there is room: thousands of fsyncs cost nothing there."""
+    """Set this process apart from others, and keep temporary files in memory where there is room.
+
+    Thousands of fsyncs cost nothing there.
+    """
     memory = Path("/dev/shm")
     if "PYTEST_DEBUG_TEMPROOT" not in os.environ and memory.is_dir():
         disk = os.statvfs(memory)
@@ -40,6 +46,15 @@ def pytest_configure() -> None:
         # Tests write programs, and start them.
         if fits and os.access(memory, os.W_OK) and not disk.f_flag & os.ST_NOEXEC:
             os.environ["PYTEST_DEBUG_TEMPROOT"] = str(memory)
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    # Locks of this machine's devices are there: no test waits for another worker, nor for a person's
+    # own training.
+    os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="ftctl-tests-")
+    tempfile.tempdir = None
+    atexit.register(shutil.rmtree, os.environ["TMPDIR"], ignore_errors=True)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Shells switch Ctrl-C off for what they start in the background.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
