@@ -40,6 +40,7 @@ VERBS = frozenset(
         "Decompress",
         "Delete",
         "Deploy",
+        "Exclude",
         "Download",
         "Encode",
         "End",

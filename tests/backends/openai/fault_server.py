@@ -133,7 +133,8 @@ class Server(Emulator):
         time.sleep(self.hold_s)
         with self.lock:
             self.at_once -= 1
-        self._kill(number, "before")
+        if self._kill(number, "before"):
+            return None  # it never arrived
         if fault is not None and not fault.after:
             return self._fail(http, fault)
         if http.headers.get("authorization") != f"Bearer {KEY}":
@@ -150,6 +151,8 @@ class Server(Emulator):
         if self.kill is not None and self.kill[1:] == (number, when):
             os.kill(self.kill[0], signal.SIGKILL)
             time.sleep(0.02)
+            return True
+        return False
 
     def _read(self, http):
         length = int(http.headers.get("content-length") or 0)

@@ -121,7 +121,7 @@ def test_what_a_dying_process_still_holds_is_waited_for(run, backend, make_reque
     release = threading.Timer(0.3, lock.close)
     release.start()
     job = backend.submit(make_request())
-    release.join()
+    release.join(10)
     assert job.state is JobState.FAILED  # the fourth start in a row: the run was not left as it was
 
 
