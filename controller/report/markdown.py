@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from controller.evaluate.judgement import Holds
-from controller.render.comment.escape import cell, html_prose
+from controller.render.comment.escape import cell, code, html_prose, without_pipes
 from controller.render.text import one_line
 from controller.report.answer_model import AnswerGroup, Answers, ExampleView
 from controller.report.build import CANNOT_TELL, page_name
@@ -104,7 +104,7 @@ def _top(report: Report) -> str:
             f"Build `{build.id}`{role}, model {cell(build.model_id)}, from {cell(build.base_model)}"
         )
         if report.evaluated:
-            facts += f", evaluated {cell(moment_words(report.evaluated))}"
+            facts += f", evaluated {moment_words(report.evaluated)}"
         lines.append(f"{facts}, on {build.held_out:,} held-out examples.")
     lines += [f"> {cell(note)}" for note in report.notes]
     return "\n\n".join(lines)
@@ -241,7 +241,12 @@ def _data(report: Report) -> str:
 def _pairs(title: str, pairs: Sequence[tuple[str, str]]) -> str:
     if not pairs:
         return ""
-    return _folded(title, _table(["", ""], [[cell(key), cell(value)] for key, value in pairs]))
+    return _folded(title, _table(["", ""], [[_value(key), _value(value)] for key, value in pairs]))
+
+
+def _value(text: str) -> str:
+    """Return a key or a value of a spec: a list or a mapping as one piece of code."""
+    return without_pipes(code(text)) if text[:1] in {"[", "{"} else cell(text)
 
 
 def _builds(report: Report) -> str:
@@ -250,7 +255,7 @@ def _builds(report: Report) -> str:
     rows = [
         [
             f"`{one.id}`",
-            cell(moment_words(one.finished)),
+            moment_words(one.finished),
             one.verdict,
             one.role or NONE,
             cell(one.model_id),

@@ -21,6 +21,9 @@ _PLAIN = re.compile(
 _SIGNED = re.compile(r"([-+±~])(\d{1,6}(?:,\d{3})*)")
 _LINKED = re.compile(r"\b[0-9a-f]{7,}\b|\Awww", re.IGNORECASE)
 """A word of seven digits or more may be a commit; `www.` begins an address."""
+_IN_TICKS = re.compile(r"([(\"']*)`([^`]+)`([)\"'.,;:!?]*)")
+_SPACED = re.compile(r"""(?<![^ ])[("']*`[^`]+`[)"'.,;:!?]*(?![^ ])|[^ ]+""")
+"""Words between blanks; what a sentence has in code is one word."""
 _SIGNS = {
     **{sign: sign for sign in ("·", "±", "—", "→", "»", "/", "%")},
     **{sign: html.escape(sign) for sign in ("<", ">", "<=", ">=")},
@@ -98,13 +101,16 @@ def _flat(text: str, width: int | None) -> str:
 
 
 def _sentence(flat: str, coded: Callable[[str], str]) -> str:
-    words = enumerate(flat.split(" "))
+    words = enumerate(_SPACED.findall(flat))
     return " ".join(_word(word, coded, is_first=at == 0) for at, word in words)
 
 
 def _word(word: str, coded: Callable[[str], str], *, is_first: bool) -> str:
     if word in _SIGNS:
         return _SIGNS[word]
+    ticked = _IN_TICKS.fullmatch(word)
+    if ticked is not None:
+        return f"{ticked[1]}{coded(ticked[2])}{ticked[3]}"
     rest = word.lstrip(_OPENING)
     core = rest.rstrip(_CLOSING)
     opening, closing = word[: len(word) - len(rest)], rest[len(core) :]

@@ -49,8 +49,8 @@ def test_the_build_in_production_is_exported(applied, out, golden):
     card = (out / "README.md").read_text()
     assert "Answers of a cafe." in card
     assert "### Scores" in card
-    assert "| exact\\_match | " in card
-    assert "/data/faq.csv |" in card.replace("\\", "")
+    assert "| `exact_match` | " in card
+    assert "/data/faq.csv` |" in card
     assert "| not declared |" in card
     assert "hyperparameters.learning" in card
     assert "- scripted: 2 of 3 greedy answers equal, 1 with a near tie" in card

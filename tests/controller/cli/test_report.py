@@ -82,7 +82,7 @@ def test_a_declared_fine_tune_without_a_model(repo, report):
     code, _, files = report()
     assert code == 0
     assert "not trained" in files["faq.html"]
-    assert "stop\\_rate" in files["faq.md"]
+    assert """`["stop_rate >= 1"]`""" in files["faq.md"]
     value = json.loads(files["faq.json"])
     assert (value["build"], value["answers"], value["examples"]) == (None, None, [])
     assert [one["examples"] for one in value["data"]["splits"]] == [17, 7]
@@ -98,7 +98,7 @@ def test_a_gate_that_failed(repo, report):
     cafe.train(repo, rows=48, good=0.4, poor=0.5)
     _, _, files = report()
     assert re.search(
-        r"## cafe: ❌ failed\n\naccuracy \\>= 0.8: accuracy is 0\.\d+", files["cafe.md"]
+        r"## cafe: ❌ failed\n\naccuracy &gt;= 0.8: accuracy is 0\.\d+", files["cafe.md"]
     )
 
 
