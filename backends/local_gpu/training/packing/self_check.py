@@ -88,17 +88,20 @@ def start_sharing(
     order = np.argsort(tokens.lengths, kind="stable")
     # Of all lengths, so that there is padding too.
     batch = collate(tokens, [int(one) for one in order[:: max(1, len(order) // _ROWS)][:_ROWS]])
-    training = model.training
+    training, agree = model.training, _AGREE.get(_precision(model), _AGREE_ELSE)
     model.eval()
-    with torch.no_grad(), precision():
-        apart = _losses(model, loss, batch)
-        loss.sharing.on = True
-        together = _losses(model, loss, batch)
-    model.train(training)
-    agree = _AGREE.get(_precision(model), _AGREE_ELSE)
-    if not torch.allclose(together, apart, rtol=agree, atol=agree):
+    try:
+        with torch.no_grad(), precision():
+            apart = _losses(model, loss, batch)
+            loss.sharing.on = True
+            together = _losses(model, loss, batch)
+    finally:
+        # Whatever goes wrong, nothing is computed this way that was not compared.
         loss.sharing.on = False
+        model.train(training)
+    if not torch.allclose(together, apart, rtol=agree, atol=agree):
         raise _refused(f"tokens differ by {float((together - apart).abs().max()):.2g} nats")
+    loss.sharing.on = True
 
 
 def _check(model: PreTrainedModel, loss: LabelledLoss, rows: Tokens, dtype: torch.dtype) -> None:

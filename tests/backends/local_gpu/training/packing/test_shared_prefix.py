@@ -148,6 +148,20 @@ def test_wrong_losses_switch_sharing_off(monkeypatch):
     assert not loss.sharing.on
 
 
+def test_an_error_of_the_comparison_leaves_sharing_off_and_the_model_in_training(monkeypatch):
+    model = make("Llama", PACKABLE["Llama"]).train()
+    loss = labelled_loss(model)
+
+    def fails(_batch, _chosen):
+        raise RuntimeError("too little memory")
+
+    monkeypatch.setattr("backends.local_gpu.training.loss.shared_row", fails)
+    with pytest.raises(RuntimeError, match="too little memory"):
+        start_sharing(model, loss, rows(9, 4, 14, 5), torch.no_grad)
+    assert not loss.sharing.on
+    assert model.training
+
+
 def conversations(examples, count):
     system = {"role": "system", "content": "How long are you open? " * 3}
     return [{"messages": [system, *one["messages"]]} for one in examples(count)]
