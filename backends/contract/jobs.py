@@ -105,7 +105,7 @@ class TrainedPart:
     adapter_bytes: int | None = None
     """Size of the adapter's file; None where the model's own weights are trained."""
     warnings: tuple[str, ...] = ()
-    """What a person should know, such as experts that are not among it."""
+    """Warnings for people, such as experts that are not trained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -239,8 +239,8 @@ class _Adapter(BaseModel):
     """Parameters that get an adapter beside these layers, where experts share one, as in
     `[experts.gate_up_proj, experts.down_proj]`."""
     exclude_modules: _Pattern | _Names | None = None
-    """What gets no adapter, by names or a pattern: `[gate]` leaves a router as it is, `[experts]` all
-    experts."""
+    """Layers without an adapter, by names or a pattern: `[gate]` leaves a router as it is, and
+    `[experts]` all experts."""
     layers_to_transform: (
         Annotated[list[Annotated[int, Field(ge=0, le=9999)]], Field(min_length=1)] | None
     ) = None

@@ -194,7 +194,7 @@ def test_a_pull_request_without_fine_tunes_gets_no_comment(hub, tmp_path):
 # ---- what concerns fine-tunes
 
 RELEVANT = """\
-data: {train: [{path: ../../shared/rows/*.jsonl}, {path: "../held.jsonl"}]}
+data: {train: [{path: ../../common/rows/*.jsonl}, {path: "../held.jsonl"}]}
 base_model: ../models/tiny  # ../../not/a/comment
 """
 
@@ -204,13 +204,13 @@ base_model: ../models/tiny  # ../../not/a/comment
     [
         ("ml/team/finetunes/data/a.csv", "true"),
         ("ml/team/ftctl.yaml", "true"),
-        ("ml/shared/rows/new.jsonl", "true"),
+        ("ml/common/rows/new.jsonl", "true"),
         ("ml/team/held.jsonl", "true"),
         ("ml/team/models/tiny/config.json", "true"),
         (".github/workflows/fine-tunes.yml", "true"),
         ("src/app.py", "false"),
         ("finetunes/other.yaml", "false"),
-        ("ml/shared/other.txt", "false"),
+        ("ml/common/other.txt", "false"),
         ("ml/team/모델 card.md", "false"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the processes of a job on several devices and the process that starts them agree on."""
+"""Exit statuses and variables between the processes of a job and the process that starts them."""
 
 from typing import Final
 

@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
 
 @dataclass(slots=True)
 class Ends:
-    """How the processes of a job have ended so far. One that lost another never is the cause."""
+    """Ends of the processes of a job. A process that lost another one is never the cause."""
 
     status: int = 0
     """Exit status of the first process, if all ended as they should."""

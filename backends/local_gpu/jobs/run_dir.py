@@ -120,7 +120,7 @@ class RunDir:
 
     @property
     def halvings(self) -> Path:
-        """How often processes with shards of a model have halved batches to fit the memory."""
+        """Number of times that processes with shards of a model have halved their batches."""
         return self.path / "halvings.json"
 
     @property

@@ -78,7 +78,7 @@ class Shape:
     joined: bool
     """True if adapters are put on the weights of several experts at once."""
     stored: Stored
-    """What an adapter can train of it."""
+    """Its trainable layers."""
 
 
 def read_shape(folder: Path) -> Shape | None:

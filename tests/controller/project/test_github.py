@@ -21,7 +21,7 @@ SPEC = """\
 backend: openai
 base_model: gpt-4o-mini-2024-07-18
 data:
-  train: [{path: ../../shared/rows/*.jsonl}, {path: data/own.jsonl}]
+  train: [{path: ../../common/rows/*.jsonl}, {path: data/own.jsonl}]
   held_out: [{path: ../held.jsonl}]
 """
 
@@ -76,7 +76,7 @@ def test_a_repository_below_the_top_with_data_elsewhere_and_lfs(top, init):
         "paths": [
             "ml/a team/finetunes/**",
             "ml/a team/ftctl.yaml",
-            "ml/shared/rows/*.jsonl",
+            "ml/common/rows/*.jsonl",
             "ml/a team/held.jsonl",
             "!**/ftctl.lock",
         ],

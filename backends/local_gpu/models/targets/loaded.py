@@ -1,4 +1,4 @@
-"""What an adapter can train of a loaded model, and the settings of peft that choose it."""
+"""Trainable layers of a loaded model, and the settings of peft that choose them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final

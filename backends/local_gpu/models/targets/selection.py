@@ -23,7 +23,7 @@ Names: TypeAlias = str | Sequence[str]
 
 
 class Kind(StrEnum):
-    """What a layer or parameter is."""
+    """Kinds of layers and parameters."""
 
     LINEAR = "linear"
     HEAD = "head"
@@ -92,7 +92,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Targets:
-    """What is trained."""
+    """Trained layers and parameters of a model."""
 
     layers: tuple[Candidate, ...]
     """Layers with an adapter."""

@@ -1,4 +1,4 @@
-"""What an adapter can train of a model, by its files. Reads no weights, imports no training package.
+"""Trainable layers of a model, by its files. Reads no weights, imports no training package.
 
 Names are those of the loaded model, as far as files tell: experts that it joins have one name.
 """
@@ -47,7 +47,7 @@ class Stored:
 
 
 def read_stored(folder: Path) -> Stored | None:
-    """Return what an adapter can train of a model; None if its files are not here or damaged.
+    """Return the trainable layers of a model; None if its files are not here or damaged.
 
     Args:
         folder: Folder of the model.

@@ -1,4 +1,4 @@
-"""How much of a base model is trained, and what of a mixture of experts is or is not."""
+"""The trained part of a base model, with warnings about mixtures of experts."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
