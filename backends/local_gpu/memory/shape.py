@@ -11,10 +11,9 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
-from backends.contract.errors import BackendError
 from backends.local_gpu.json_files import read_json
 from backends.local_gpu.models.adapter_layers import JOINED_TYPES
-from backends.local_gpu.models.safetensors_headers import headers
+from backends.local_gpu.models.safetensors_headers import tensor_sizes
 from backends.local_gpu.models.targets.stored import Stored, read_stored
 
 _LAYER: Final = re.compile(r"\.(\d+)\.(.+)$")
@@ -87,11 +86,7 @@ def read_shape(folder: Path) -> Shape | None:
     Args:
         folder: Folder of the model.
     """
-    config = read_json(folder / "config.json")
-    try:
-        stored = {name: one["shape"] for part in headers(folder) for name, one in part.items()}
-    except (BackendError, KeyError, TypeError):
-        return None
+    config, stored = read_json(folder / "config.json"), tensor_sizes(folder)
     choices = read_stored(folder)
     if config is None or not stored or choices is None:
         return None

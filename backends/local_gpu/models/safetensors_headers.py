@@ -30,3 +30,15 @@ def headers(folder: Path) -> Iterator[dict[str, Any]]:
                 f"{path} is not a safetensors file: {error}", "Fetch or convert the model again."
             ) from error
         yield found
+
+
+def tensor_sizes(folder: Path) -> dict[str, list[int]]:
+    """Return the size of each tensor of a model; empty if its files are not here or damaged.
+
+    Args:
+        folder: Folder of the model.
+    """
+    try:
+        return {name: one["shape"] for part in headers(folder) for name, one in part.items()}
+    except (BackendError, KeyError, TypeError):
+        return {}

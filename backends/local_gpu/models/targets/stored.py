@@ -10,10 +10,9 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
-from backends.contract.errors import BackendError
 from backends.local_gpu.json_files import read_json
 from backends.local_gpu.models.adapter_layers import JOINED_TYPES
-from backends.local_gpu.models.safetensors_headers import headers
+from backends.local_gpu.models.safetensors_headers import tensor_sizes
 from backends.local_gpu.models.targets.selection import Candidate, Kind, Known
 
 _BESIDE: Final = re.compile(r"vision|visual|audio|image|multi_modal|mtp\b")
@@ -52,11 +51,7 @@ def read_stored(folder: Path) -> Stored | None:
     Args:
         folder: Folder of the model.
     """
-    config = read_json(folder / "config.json")
-    try:
-        sizes = {name: one["shape"] for part in headers(folder) for name, one in part.items()}
-    except (BackendError, KeyError, TypeError):
-        return None
+    config, sizes = read_json(folder / "config.json"), tensor_sizes(folder)
     if config is None or not sizes:
         return None
     inner = config.get("text_config")
