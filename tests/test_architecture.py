@@ -47,6 +47,8 @@ LAYERS = (
     ("backends.contract.guard.faults",),
     ("backends.contract.guard.answer_checks",),
     ("backends.contract.guard.guarded",),
+    ("backends.launchers.launcher",),
+    ("backends.launchers",),
     ("backends.base", "backends.registry", "backends.testing"),
     # backends.local_gpu
     (
@@ -59,12 +61,12 @@ LAYERS = (
     ("backends.local_gpu.jobs.child_process", "backends.local_gpu.jobs.run_dir"),
     ("backends.local_gpu.jobs.speeds", "backends.local_gpu.jobs.worker_record"),
     (
-        "backends.local_gpu.jobs.launchers.launcher",
-        "backends.local_gpu.jobs.launchers.process_identity",
+        "backends.local_gpu.jobs.workers.workers",
+        "backends.local_gpu.jobs.workers.process_identity",
     ),
     ("backends.local_gpu.jobs.ranks",),
     ("backends.local_gpu.jobs.device_queue",),
-    ("backends.local_gpu.jobs.launchers.local_process",),
+    ("backends.local_gpu.jobs.workers.local_process",),
     ("backends.local_gpu.models",),
     ("backends.local_gpu.recipes", "backends.local_gpu.templates"),
     ("backends.local_gpu.tokens",),

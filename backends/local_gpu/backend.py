@@ -54,9 +54,9 @@ from backends.local_gpu.jobs.child_process import require_packages, require_quan
 from backends.local_gpu.jobs.curves import curve_of
 from backends.local_gpu.jobs.devices import too_few, visible_devices
 from backends.local_gpu.jobs.job_events import event_of
-from backends.local_gpu.jobs.launchers.table import LAUNCHERS
 from backends.local_gpu.jobs.run_dir import NAME, RunDir, run_of, runs_by_name, runs_of
 from backends.local_gpu.jobs.run_dir import create as create_run
+from backends.local_gpu.jobs.workers.local_process import LocalProcess
 from backends.local_gpu.json_files import read_lines
 from backends.local_gpu.memory.needs import memory_of
 from backends.local_gpu.memory.room import least_room
@@ -82,7 +82,7 @@ class LocalGpuBackend:
 
     def __init__(self, state: Path) -> None:
         self._state = state
-        self._launcher = LAUNCHERS["local_process"]
+        self._workers = LocalProcess()
 
     def capabilities(self) -> Capabilities:
         """Return the capabilities of this backend."""
@@ -235,7 +235,7 @@ class LocalGpuBackend:
         require_quantization(request.hyperparameters)
         base = request.base_model
         run = run_of(self._state, request)
-        jobs.require_devices(run, self._launcher, request.gpus)
+        jobs.require_devices(run, self._workers, request.gpus)
         if self._run(run.job_id) is None and not is_trained(base):
             base_models.require_obtainable(base)
         adapter, _ = continued_adapter(self._state, base, request.hyperparameters)
@@ -243,7 +243,7 @@ class LocalGpuBackend:
         if adapter is not None:
             started = replace(started, adapter=str(adapter))
         run = create_run(self._state, replace(request, base_model=started))
-        jobs.start(run, self._launcher, request.gpus)
+        jobs.start(run, self._workers, request.gpus)
         return self._read(run)
 
     def take_over(self, request: TrainRequest, folder: Path) -> Job | None:
@@ -264,7 +264,7 @@ class LocalGpuBackend:
             yield event_of(line)
         job = self._read(run)
         if job.state in {JobState.FAILED, JobState.INTERRUPTED} and run.log.exists():
-            for text in self._launcher.logs(run):
+            for text in self._workers.logs(run):
                 yield Event(time_s=run.log.stat().st_mtime, message=text)
         if job.error is not None and job.finished_s is not None:
             yield Event(time_s=job.finished_s, message=f"{job.state}: {job.error}")
@@ -279,13 +279,13 @@ class LocalGpuBackend:
         """Ask a job to stop; a finished job stays what it is."""
         run = self._run(job_id)
         if run is not None:
-            jobs.cancel(run, self._launcher)
+            jobs.cancel(run, self._workers)
 
     def pause(self, job_id: str) -> None:
         """Ask a job to save its work and stop; it is interrupted then, until submitted again."""
         run = self._run(job_id)
         if run is not None:
-            jobs.pause(run, self._launcher)
+            jobs.pause(run, self._workers)
 
     def complete(
         self,
@@ -343,7 +343,7 @@ class LocalGpuBackend:
         shutil.rmtree(doomed)
 
     def _read(self, run: RunDir) -> Job:
-        return jobs.read_job(run, self._launcher)
+        return jobs.read_job(run, self._workers)
 
     def _run(self, job_id: str) -> RunDir | None:
         name = job_id.removeprefix(_JOB)

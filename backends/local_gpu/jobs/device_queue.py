@@ -24,9 +24,9 @@ from backends.local_gpu.jobs.devices import (
     too_few,
     visible_devices,
 )
-from backends.local_gpu.jobs.launchers.process_identity import describe
 from backends.local_gpu.jobs.run_dir import RunDir, gpus_of, write_end
 from backends.local_gpu.jobs.worker_record import read_worker, write_worker
+from backends.local_gpu.jobs.workers.process_identity import describe
 from backends.lock_files import hand_on, try_lock
 
 _MODULES: Final = {

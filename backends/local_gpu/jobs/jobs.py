@@ -8,7 +8,6 @@ from typing import Final
 from backends.contract.errors import BackendError
 from backends.contract.jobs import Job, JobResult, JobState, Progress
 from backends.local_gpu.jobs.devices import too_few, visible_devices
-from backends.local_gpu.jobs.launchers.launcher import Launcher, WorkerState
 from backends.local_gpu.jobs.run_dir import (
     CANCEL_PATIENCE_S,
     RunDir,
@@ -18,6 +17,7 @@ from backends.local_gpu.jobs.run_dir import (
     write_end,
 )
 from backends.local_gpu.jobs.worker_record import Worker
+from backends.local_gpu.jobs.workers.workers import Workers, WorkerState
 from backends.local_gpu.json_files import last_line, read_json
 from backends.lock_files import try_lock
 
@@ -29,8 +29,8 @@ _LOOK_S: Final = 0.05
 _NOT_REAL: Final = "the result of this run is damaged or its model is gone"
 
 
-def read_job(run: RunDir, launcher: Launcher) -> Job:
-    """Return the job of a run. Only a launcher may write, and only to the run's log."""
+def read_job(run: RunDir, workers: Workers) -> Job:
+    """Return the job of a run. Only `workers` may write, and only to the run's log."""
     request = read_request(run)
     raw = read_json(run.request) or {}
     job = Job(
@@ -45,8 +45,8 @@ def read_job(run: RunDir, launcher: Launcher) -> Job:
     trained = model_id(run, request.base_model, request.name)
     if run.result.exists():
         return _ended(job, run, trained)
-    state = launcher.state(run)
-    # The worker may have written its result meanwhile, whatever the launcher answers.
+    state = workers.state(run)
+    # The worker may have written its result meanwhile, whatever is told of the worker.
     if run.result.exists():
         return _ended(job, run, trained)
     if state is WorkerState.WAITING:
@@ -59,52 +59,52 @@ def read_job(run: RunDir, launcher: Launcher) -> Job:
     return replace(job, error="its process is gone; it continues when submitted")
 
 
-def require_devices(run: RunDir, launcher: Launcher, gpus: int) -> None:
+def require_devices(run: RunDir, workers: Workers, gpus: int) -> None:
     """Require enough devices on this machine for a run that would start now.
 
     Raises:
         BackendError: There are too few.
     """
     lacking = too_few(gpus, visible_devices(os.environ))
-    if lacking is not None and _can_start(run, launcher):
+    if lacking is not None and _can_start(run, workers):
         raise BackendError(*lacking)
 
 
-def start(run: RunDir, launcher: Launcher, gpus: int = 1) -> None:
+def start(run: RunDir, workers: Workers, gpus: int = 1) -> None:
     """Start or continue a run without a living worker; leave any other run as it is.
 
     Args:
         run: The run.
-        launcher: Starts its worker.
+        workers: Starts its worker.
         gpus: Number of devices to train on, whatever an earlier start had.
     """
-    lock = _lock(run, launcher)
+    lock = _lock(run, workers)
     if lock is None:
         return
     try:
         # Only now can no other process write the result.
         if run.result.exists():
             return
-        starts = _next_start(run, launcher.find(run))
+        starts = _next_start(run, workers.find(run))
         if starts > MAX_STARTS:
-            _give_up(run, launcher)
+            _give_up(run, workers)
             return
         set_gpus(run, gpus)
-        launcher.submit(run, lock, starts)
+        workers.submit(run, lock, starts)
     finally:
         # A worker on this machine has the lock open too, and keeps it.
         os.close(lock)
 
 
-def cancel(run: RunDir, launcher: Launcher) -> None:
+def cancel(run: RunDir, workers: Workers) -> None:
     """Ask a run to stop for good; a finished run stays as it is."""
     if run.result.exists():
         return
     asked_s = run.cancel.stat().st_mtime if run.cancel.exists() else time.time()
     if not run.cancel.exists():
         run.cancel.touch()
-    if launcher.state(run) is not WorkerState.GONE:
-        launcher.stop(run, at_once=time.time() - asked_s >= CANCEL_PATIENCE_S)
+    if workers.state(run) is not WorkerState.GONE:
+        workers.stop(run, at_once=time.time() - asked_s >= CANCEL_PATIENCE_S)
         return
     lock = try_lock(run.lock)
     if lock is None:
@@ -116,16 +116,16 @@ def cancel(run: RunDir, launcher: Launcher) -> None:
         os.close(lock)
 
 
-def pause(run: RunDir, launcher: Launcher) -> None:
+def pause(run: RunDir, workers: Workers) -> None:
     """Ask a run to save a checkpoint and stop; submitting it again continues it from there."""
     if not run.result.exists():
-        launcher.stop(run, at_once=False)
+        workers.stop(run, at_once=False)
 
 
-def _lock(run: RunDir, launcher: Launcher) -> int | None:
+def _lock(run: RunDir, workers: Workers) -> int | None:
     """Lock a run that can start; None if it cannot, or another process is starting it."""
     deadline = time.monotonic() + _DYING_S
-    while _can_start(run, launcher):
+    while _can_start(run, workers):
         lock = try_lock(run.lock)
         if lock is not None or time.monotonic() > deadline:
             return lock
@@ -134,11 +134,11 @@ def _lock(run: RunDir, launcher: Launcher) -> int | None:
     return None
 
 
-def _can_start(run: RunDir, launcher: Launcher) -> bool:
+def _can_start(run: RunDir, workers: Workers) -> bool:
     """Return True if a run has neither ended nor a living worker."""
     if run.result.exists() or run.cancel.exists():
         return False
-    return launcher.state(run) is WorkerState.GONE
+    return workers.state(run) is WorkerState.GONE
 
 
 def _ended(job: Job, run: RunDir, trained: str) -> Job:
@@ -166,8 +166,8 @@ def _next_start(run: RunDir, last: Worker | None) -> int:
     return 1 if max(saved, default=0.0) > last.started_s else last.starts + 1
 
 
-def _give_up(run: RunDir, launcher: Launcher) -> None:
-    tail = "\n".join(launcher.logs(run, _LOG_LINES))
+def _give_up(run: RunDir, workers: Workers) -> None:
+    tail = "\n".join(workers.logs(run, _LOG_LINES))
     write_end(
         run,
         "failed",

@@ -10,10 +10,10 @@ import pytest
 from backends.contract.errors import HyperparametersInvalid
 from backends.contract.jobs import BaseModel, JobState, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
-from backends.local_gpu.jobs.launchers.process_identity import describe
 from backends.local_gpu.jobs.run_dir import create, write_end
 from backends.local_gpu.jobs.speeds import remember
 from backends.local_gpu.jobs.worker_record import write_worker
+from backends.local_gpu.jobs.workers.process_identity import describe
 
 BASE = BaseModel(reference="/models/none", revision=None, identity="sha256:1")
 

@@ -11,9 +11,9 @@ import pytest
 
 from backends.contract.jobs import JobState
 from backends.local_gpu.jobs import jobs
-from backends.local_gpu.jobs.launchers.process_identity import describe
 from backends.local_gpu.jobs.run_dir import RunDir, create, write_end
 from backends.local_gpu.jobs.worker_record import Worker, read_worker, write_worker
+from backends.local_gpu.jobs.workers.process_identity import describe
 
 pytestmark = pytest.mark.torch
 

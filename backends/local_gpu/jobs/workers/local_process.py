@@ -1,4 +1,4 @@
-"""The launcher for this machine: one child process per job, which outlives its parent.
+"""Workers of this machine: one child process per job, which outlives its parent.
 
 A worker on another host, which shares the run folder, is followed by its heartbeat.
 """
@@ -9,17 +9,17 @@ import time
 from typing import Final
 
 from backends.local_gpu.jobs.child_process import log_tail, python_module, spawn
-from backends.local_gpu.jobs.launchers.launcher import LOG_LINES, WorkerState
-from backends.local_gpu.jobs.launchers.process_identity import describe, is_alive, is_here, reap
 from backends.local_gpu.jobs.run_dir import RunDir
 from backends.local_gpu.jobs.worker_record import Worker, read_worker, write_worker
+from backends.local_gpu.jobs.workers.process_identity import describe, is_alive, is_here, reap
+from backends.local_gpu.jobs.workers.workers import LOG_LINES, WorkerState
 
 HEARTBEAT_LOST_S: Final = 120.0
 """Seconds without a heartbeat after which a worker on another host counts as gone."""
 
 
 class LocalProcess:
-    """Implements `Launcher`; see there for what each method promises."""
+    """Implements `Workers`; see there for what each method promises."""
 
     def find(self, run: RunDir) -> Worker | None:
         """Return the worker of a run that was started last."""

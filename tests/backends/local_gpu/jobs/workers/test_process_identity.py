@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.local_gpu.jobs.launchers.process_identity import describe, is_alive, is_here, reap
+from backends.local_gpu.jobs.workers.process_identity import describe, is_alive, is_here, reap
 from tests import children
 
 

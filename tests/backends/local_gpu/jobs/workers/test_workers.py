@@ -9,9 +9,9 @@ import pytest
 
 from backends.contract.jobs import BaseModel, JobState, TrainRequest
 from backends.local_gpu.jobs import jobs
-from backends.local_gpu.jobs.launchers.launcher import WorkerState
 from backends.local_gpu.jobs.run_dir import create, write_end
 from backends.local_gpu.jobs.worker_record import Worker
+from backends.local_gpu.jobs.workers.workers import WorkerState
 from backends.lock_files import try_lock
 
 GONE, WAITING, WORKING = WorkerState.GONE, WorkerState.WAITING, WorkerState.WORKING

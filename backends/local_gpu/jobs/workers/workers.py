@@ -1,7 +1,7 @@
-"""The contract of what runs a training job's process: this machine, or an engine elsewhere.
+"""The contract of what starts and follows the worker of a run: on this machine, or on another one.
 
-The run folder is the truth. A launcher's answer is a hint, which counts only where the folder does
-not say how the job ended: an engine may forget a job, or call a lost job successful.
+The run folder is the truth. What is told of a worker is a hint, which counts only where the folder
+does not say how the job ended: a scheduler may forget a job, or call a lost job successful.
 """
 
 from enum import StrEnum
@@ -24,7 +24,7 @@ class WorkerState(StrEnum):
     """No worker was started, or it has ended."""
 
 
-class Launcher(Protocol):
+class Workers(Protocol):
     """Starts workers, and follows them. Each method returns at once and may be repeated."""
 
     def find(self, run: RunDir) -> Worker | None:

@@ -1,4 +1,4 @@
-"""The launcher for this machine, over real processes and run folders."""
+"""Workers of this machine, over real processes and run folders."""
 
 import dataclasses
 import json
@@ -9,16 +9,15 @@ import time
 
 import pytest
 
-from backends.local_gpu.jobs.launchers.launcher import Launcher, WorkerState
-from backends.local_gpu.jobs.launchers.local_process import HEARTBEAT_LOST_S
-from backends.local_gpu.jobs.launchers.process_identity import describe
-from backends.local_gpu.jobs.launchers.table import LAUNCHERS
 from backends.local_gpu.jobs.run_dir import RunDir
 from backends.local_gpu.jobs.worker_record import read_worker, write_worker
+from backends.local_gpu.jobs.workers.local_process import HEARTBEAT_LOST_S, LocalProcess
+from backends.local_gpu.jobs.workers.process_identity import describe
+from backends.local_gpu.jobs.workers.workers import Workers, WorkerState
 from backends.lock_files import try_lock
 from tests import children
 
-LAUNCHER: Launcher = LAUNCHERS["local_process"]
+WORKERS: Workers = LocalProcess()
 
 
 @pytest.fixture
@@ -36,48 +35,48 @@ def sleeper():
 
 
 def test_a_run_without_a_worker(run):
-    assert LAUNCHER.find(run) is None
-    assert LAUNCHER.state(run) is WorkerState.GONE
-    LAUNCHER.stop(run, at_once=True)
-    assert LAUNCHER.logs(run) == []
+    assert WORKERS.find(run) is None
+    assert WORKERS.state(run) is WorkerState.GONE
+    WORKERS.stop(run, at_once=True)
+    assert WORKERS.logs(run) == []
     assert list(run.path.iterdir()) == []
 
 
 def test_a_living_worker_waits_or_works(run):
     write_worker(run, describe(os.getpid(), 1))
-    assert LAUNCHER.state(run) is WorkerState.WAITING
+    assert WORKERS.state(run) is WorkerState.WAITING
     write_worker(run, describe(os.getpid(), 1, "cpu"))
-    assert LAUNCHER.state(run) is WorkerState.WORKING
-    assert LAUNCHER.find(run) == read_worker(run)
+    assert WORKERS.state(run) is WorkerState.WORKING
+    assert WORKERS.find(run) == read_worker(run)
 
 
 def test_a_worker_that_ended_is_still_found(run, sleeper):
     worker = describe(sleeper.pid, 2, "cpu")
     write_worker(run, worker)
-    assert LAUNCHER.state(run) is WorkerState.WORKING
+    assert WORKERS.state(run) is WorkerState.WORKING
     sleeper.kill()
     sleeper.wait(30)
-    assert LAUNCHER.state(run) is WorkerState.GONE
-    assert LAUNCHER.find(run) == worker
+    assert WORKERS.state(run) is WorkerState.GONE
+    assert WORKERS.find(run) == worker
 
 
 def test_the_signal_that_ended_a_worker_is_in_the_log(run):
     run.log.write_text("training\n")
     lock = try_lock(run.lock)
-    LAUNCHER.submit(run, lock, 1)
+    WORKERS.submit(run, lock, 1)
     os.close(lock)
     pid = read_worker(run).pid
     os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 60
-    while LAUNCHER.state(run) is not WorkerState.GONE:
+    while WORKERS.state(run) is not WorkerState.GONE:
         assert time.monotonic() < deadline
-    assert LAUNCHER.logs(run, 2) == ["training", f"ftctl: process {pid} was ended by SIGKILL"]
+    assert WORKERS.logs(run, 2) == ["training", f"ftctl: process {pid} was ended by SIGKILL"]
 
 
 def test_a_submitted_worker_has_the_lock_and_stops_where_its_job_is_cancelled(run):
     run.cancel.touch()
     lock = try_lock(run.lock)
-    LAUNCHER.submit(run, lock, 3)
+    WORKERS.submit(run, lock, 3)
     os.close(lock)
     worker = read_worker(run)
     assert (worker.starts, worker.device) == (3, None)
@@ -85,7 +84,7 @@ def test_a_submitted_worker_has_the_lock_and_stops_where_its_job_is_cancelled(ru
     # Waits for its end, and so for the end of its lock.
     os.waitpid(worker.pid, 0)
     assert json.loads(run.result.read_text())["state"] == "cancelled"
-    assert LAUNCHER.state(run) is WorkerState.GONE
+    assert WORKERS.state(run) is WorkerState.GONE
     freed = try_lock(run.lock)
     assert freed is not None
     os.close(freed)
@@ -108,45 +107,45 @@ def test_a_worker_on_another_host_is_followed_by_its_heartbeat(run, beat_s, star
     if beat_s is not None:
         run.heartbeat.touch()
         os.utime(run.heartbeat, (now - beat_s, now - beat_s))
-    assert LAUNCHER.state(run) is state
+    assert WORKERS.state(run) is state
 
 
 @pytest.mark.parametrize("change", [{"start": "1"}, {"host": "there"}, {"boot": "another"}])
 def test_only_the_worker_itself_is_stopped(run, sleeper, change):
     worker = describe(sleeper.pid, 1)
     write_worker(run, dataclasses.replace(worker, **change))
-    LAUNCHER.stop(run, at_once=True)
+    WORKERS.stop(run, at_once=True)
     assert sleeper.poll() is None
     write_worker(run, worker)
-    LAUNCHER.stop(run, at_once=True)
+    WORKERS.stop(run, at_once=True)
     assert sleeper.wait(30) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(("at_once", "number"), [(False, signal.SIGTERM), (True, signal.SIGKILL)])
 def test_a_worker_is_asked_first_and_killed_at_last(run, sleeper, at_once, number):
     write_worker(run, describe(sleeper.pid, 1, "cpu"))
-    LAUNCHER.stop(run, at_once=at_once)
+    WORKERS.stop(run, at_once=at_once)
     assert sleeper.wait(30) == -number
-    LAUNCHER.stop(run, at_once=at_once)
+    WORKERS.stop(run, at_once=at_once)
 
 
 def test_the_record_of_an_earlier_version_is_followed(run, sleeper):
-    """These are the very bytes that were written before launchers."""
+    """These are the very bytes that were written before other machines."""
     known = describe(sleeper.pid, 1)
     run.worker.write_text(
         f'{{\n "boot": "{known.boot}",\n "device": "cpu",\n "host": "{known.host}",\n'
         f' "pid": {sleeper.pid},\n "start": "{known.start}",\n "started_s": 1764300000.5,\n'
         ' "starts": 2\n}\n'
     )
-    assert LAUNCHER.state(run) is WorkerState.WORKING
-    assert LAUNCHER.find(run).starts == 2
-    LAUNCHER.stop(run, at_once=True)
+    assert WORKERS.state(run) is WorkerState.WORKING
+    assert WORKERS.find(run).starts == 2
+    WORKERS.stop(run, at_once=True)
     assert sleeper.wait(30) == -signal.SIGKILL
-    assert LAUNCHER.state(run) is WorkerState.GONE
+    assert WORKERS.state(run) is WorkerState.GONE
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', '{"unknown": 1}'])
 def test_a_damaged_record_is_no_worker(run, text):
     run.worker.write_text(text)
-    assert LAUNCHER.find(run) is None
-    assert LAUNCHER.state(run) is WorkerState.GONE
+    assert WORKERS.find(run) is None
+    assert WORKERS.state(run) is WorkerState.GONE

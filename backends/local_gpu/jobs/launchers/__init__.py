@@ -1,1 +1,0 @@
-"""Launchers: what runs a training's process."""

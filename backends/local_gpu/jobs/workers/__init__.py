@@ -1,0 +1,1 @@
+"""Workers: the processes that train, and how they are started and followed."""
