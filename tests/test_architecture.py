@@ -47,7 +47,7 @@ LAYERS = (
     ("backends.contract.guard.faults",),
     ("backends.contract.guard.answer_checks",),
     ("backends.contract.guard.guarded",),
-    ("backends.launchers.launcher",),
+    ("backends.launchers.launcher", "backends.stores"),
     ("backends.launchers",),
     ("backends.base", "backends.registry", "backends.testing"),
     # backends.local_gpu
@@ -240,9 +240,11 @@ CONTRACT = {
     "backends.did_you_mean",
     "backends.excerpt",
     "backends.installation",
+    "backends.launchers",
     "backends.pydantic_errors",
     "backends.lock_files",
     "backends.registry",
+    "backends.stores",
     "backends.testing",
 }
 
@@ -336,6 +338,8 @@ LATE_IMPORTS = {
     ("backends/openai/api/endpoints.py", "import_module"),
     # Finding a dataset built needs nothing of what builds it.
     ("controller/data/dataset.py", "import_module"),
+    # The door to stores that need a package of the extra `store`.
+    ("backends/stores/open_store.py", "import_module"),
     # The one door of the controller to modules that need a package of an extra.
     ("controller/extras.py", "import_module"),
     # A spec names the metrics whose modules are needed; every command reads specs.

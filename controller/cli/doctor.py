@@ -28,7 +28,7 @@ from controller.spec.load import FOLDER, all_problems, read_specs
 from controller.spec.settings import load_settings
 from controller.state_folder import MAKE_WRITABLE
 from controller.store.builds import ModelStore
-from controller.store.stores.open_store import require_store
+from controller.store.declared import require_store
 
 _REQUIREMENT = re.compile(r"(?P<name>[\w.-]++)[^;]*; extra == '(?P<extra>\w+)'")
 """A requirement of an extra, in the metadata of an installed package."""

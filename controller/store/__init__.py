@@ -6,11 +6,10 @@ piece, equal files are stored once, and damage is found by the name of the objec
 for each build names the pieces. It is written last: a build is in the store exactly if its manifest
 is there.
 
-- `objects`: the interface to stores, and the names of their objects
-- `stores`: a folder, buckets and the hub, opened by `open_store`; the refusal of stores that ignore
-  conditions
+Stores and the transfer of files are in `backends.stores`.
+
+- `declared`: the store of `ftctl.yaml`
 - `lease`: pushes and prunes keep out of each other's way
-- `manifest`, `push`, `pull`: files of one build
 - `builds`: builds of the lockfile and the store
 - `fetching`: backends that get what they lack from the store
 - `prune`, `verify`: the store as a whole

@@ -14,20 +14,20 @@ from backends.atomic_files import locked, publish_file
 from backends.contract.backend import Backend
 from backends.contract.errors import ModelMissing
 from backends.contract.jobs import BaseModel
+from backends.stores.manifest import Manifest
+from backends.stores.objects import ANSWERS, BUILDS, ObjectStore, StoreError
+from backends.stores.probe import require_conditions
+from backends.stores.pull import incoming_folder, pull_files, read_manifest
+from backends.stores.push import Report, push_files
 from controller.evaluate.answer_file import files_of_models
 from controller.evaluate.compare import answer_identities
 from controller.lockfile.model import Build, Stored
 from controller.plan.fingerprint import short_id
 from controller.project.project import Project
 from controller.spec.settings import StoreSettings
+from controller.store.declared import open_declared
 from controller.store.lease import pushing
-from controller.store.manifest import Manifest
-from controller.store.objects import ANSWERS, BUILDS, ObjectStore, StoreError
 from controller.store.progress import say
-from controller.store.pull import incoming_folder, pull_files, read_manifest
-from controller.store.push import Report, push_files
-from controller.store.stores.open_store import open_store
-from controller.store.stores.probe import require_conditions
 
 _ANSWER_FILE: Final = re.compile(r"[0-9a-f]{32}\.jsonl")
 _POLL_S: Final = 0.2
@@ -43,7 +43,7 @@ class ModelStore:
     @cached_property
     def objects(self) -> ObjectStore:
         """Its objects."""
-        return open_store(self.settings, self.project.root)
+        return open_declared(self.settings, self.project.root)
 
     @cached_property
     def trusted(self) -> ObjectStore:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from controller.store.objects import LOCKS, ObjectStore, StoredObject, StoreError
+from backends.stores.objects import LOCKS, ObjectStore, StoredObject, StoreError
 
 PRUNE: Final = f"{LOCKS}prune"
 _PUSH: Final = f"{LOCKS}push-"

@@ -13,13 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from controller.errors import FtctlError, LockfileInvalid
-from controller.lockfile.model import Build, Entry, parse_lockfile
-from controller.lockfile.store import LOCKFILE
-from controller.plan.overview import pinned_builds
-from controller.spec.load import LoadedSpec
-from controller.store.manifest import parse_manifest
-from controller.store.objects import (
+from backends.stores.manifest import parse_manifest
+from backends.stores.objects import (
     ANSWERS,
     BUILDS,
     OBJECTS,
@@ -30,6 +25,11 @@ from controller.store.objects import (
     manifest_key,
     piece_key,
 )
+from controller.errors import FtctlError, LockfileInvalid
+from controller.lockfile.model import Build, Entry, parse_lockfile
+from controller.lockfile.store import LOCKFILE
+from controller.plan.overview import pinned_builds
+from controller.spec.load import LoadedSpec
 from controller.store.privacy import named_builds
 
 DAY_S = 86_400.0

@@ -4,10 +4,8 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from controller.lockfile.model import Entry
-from controller.plan.fingerprint import short_id
-from controller.store.manifest import Manifest
-from controller.store.objects import (
+from backends.stores.manifest import Manifest
+from backends.stores.objects import (
     ANSWERS,
     BUILDS,
     ObjectStore,
@@ -16,9 +14,11 @@ from controller.store.objects import (
     manifest_key,
     piece_key,
 )
+from backends.stores.pull import read_manifest
+from backends.stores.push import WORKERS, Report
+from controller.lockfile.model import Entry
+from controller.plan.fingerprint import short_id
 from controller.store.privacy import named_builds
-from controller.store.pull import read_manifest
-from controller.store.push import WORKERS, Report
 
 
 @dataclass(slots=True, kw_only=True)

@@ -20,13 +20,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+from backends.stores.manifest import Manifest
+from backends.stores.objects import BUILDS
+from backends.stores.pull import pull_files, read_manifest
+from backends.stores.push import push_files
 from controller.spec.settings import StoreSettings
-from controller.store.manifest import Manifest
-from controller.store.objects import BUILDS
+from controller.store.declared import open_declared
 from controller.store.progress import unreported
-from controller.store.pull import pull_files, read_manifest
-from controller.store.push import push_files
-from controller.store.stores.open_store import open_store
 from tests.s3_server import BUCKET, KEYS
 
 ROOT: Final = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def peak_mb() -> float:
 def transfer(way: str, url: str, folder: Path) -> None:
     """Push or pull one model in this process; print figures as JSON."""
     import_module("controller.cli.store")  # as much memory as the command has
-    store = open_store(StoreSettings(url=url), folder)
+    store = open_declared(StoreSettings(url=url), folder)
     before_mb, began_s = peak_mb(), time.monotonic()
     if way == "push":
         empty = Manifest(

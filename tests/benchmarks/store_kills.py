@@ -24,15 +24,15 @@ from pathlib import Path
 from typing import Final
 
 from backends.contract.jobs import BaseModel, JobState, TrainRequest
+from backends.stores.folder import FolderStore
+from backends.stores.manifest import Manifest, parse_manifest
+from backends.stores.objects import BUILDS, OBJECTS, digest_of, piece_key
 from backends.testing import ScriptedBackend
 from controller.lockfile.model import Build, Stored
 from controller.project.project import Project
 from controller.spec.settings import StoreSettings
 from controller.store.builds import ModelStore, fetch_build, push_build
-from controller.store.manifest import Manifest, parse_manifest
-from controller.store.objects import BUILDS, OBJECTS, digest_of, piece_key
 from controller.store.progress import unreported
-from controller.store.stores.folder import FolderStore
 
 FINGERPRINT: Final = f"ft1:{'c' * 64}"
 BASE: Final = BaseModel(reference="acme/base", revision=None, identity="acme/base")

@@ -11,7 +11,7 @@ from controller.lockfile.store import read_lockfile
 from controller.project.project import Project
 from controller.spec.settings import load_settings
 from controller.store.builds import ModelStore
-from controller.store.stores.open_store import require_store
+from controller.store.declared import require_store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from obstore.exceptions import (
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from backends.excerpt import excerpt
-from controller.store.objects import PIECE, StoredObject, StoreError
+from backends.stores.objects import PIECE, StoredObject, StoreError
 
 _RETRY_S: Final = timedelta(seconds=60)
 _CONNECT_S: Final = timedelta(seconds=10)
@@ -47,7 +47,7 @@ _CAUSES: Final = (
 
 
 class BucketStore:
-    """Implements `ObjectStore` with the objects of a bucket."""
+    """Implements `SharedStore` with the objects of a bucket."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -64,6 +64,11 @@ class BucketStore:
             except AlreadyExistsError:
                 return False
             return True
+
+    def write(self, key: str, data: bytes) -> None:
+        """Put an object, whatever was there."""
+        with self._translated():
+            obstore.put(self._store, key, data, use_multipart=False)
 
     def read(self, key: str) -> bytes | None:
         """Get an object, which has at most the size of a piece."""

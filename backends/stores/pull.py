@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from backends.atomic_files import sync_folder
-from controller.store.manifest import Manifest, StoredFile, parse_manifest
-from controller.store.objects import (
+from backends.stores.manifest import Manifest, StoredFile, parse_manifest
+from backends.stores.objects import (
     ObjectStore,
     StoreError,
     checked,
@@ -19,7 +19,7 @@ from controller.store.objects import (
     manifest_key,
     piece_key,
 )
-from controller.store.push import WORKERS, Report
+from backends.stores.push import WORKERS, Report
 
 _SPARE: int = 64 << 20
 """Bytes of the disk that a download leaves free."""

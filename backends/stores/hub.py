@@ -29,7 +29,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import build_hf_headers, http_backoff
 
-from controller.store.objects import OBJECTS, StoredObject, StoreError
+from backends.stores.objects import OBJECTS, StoredObject, StoreError
 
 _ATTRIBUTES: Final = ".gitattributes"
 _LARGE: Final = b"objects/** filter=lfs diff=lfs merge=lfs -text\n"

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from controller.store.manifest import Manifest, StoredFile, dump_manifest, parse_manifest
-from controller.store.objects import (
+from backends.stores.manifest import Manifest, StoredFile, dump_manifest, parse_manifest
+from backends.stores.objects import (
     BUILDS,
     PIECE,
     StoreError,
@@ -14,9 +14,9 @@ from controller.store.objects import (
     manifest_key,
     piece_key,
 )
+from backends.stores.pull import pull_files, read_manifest
+from backends.stores.push import push_files
 from controller.store.progress import unreported
-from controller.store.pull import pull_files, read_manifest
-from controller.store.push import push_files
 
 # The hub client's own call of its HTTP library.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")

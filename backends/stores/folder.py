@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from backends.atomic_files import publish_file, sync_folder
-from controller.store.objects import StoredObject, StoreError
+from backends.stores.objects import StoredObject, StoreError
 
 _SHARED: Final = "Mount the folder, and make it writable for this user."
 _PARTIAL: Final = ".partial-"
@@ -19,7 +19,7 @@ _STALE_S: Final = 86_400.0
 
 
 class FolderStore:
-    """Implements `ObjectStore` with a file for each object."""
+    """Implements `SharedStore` with a file for each object."""
 
     def __init__(self, folder: Path) -> None:
         self.url = str(folder)
@@ -28,25 +28,18 @@ class FolderStore:
     def create(self, key: str, data: bytes) -> bool:
         """Write a file and give it its name, unless there is one of that name."""
         path = self._folder / key
-        with self._translated():
-            # A share that is not mounted would otherwise be this machine's own folder.
-            self._require_folder()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PARTIAL)
-            partial = Path(name)
+        with self._translated(), self._partial(path, data) as partial:
             try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                # Other people of the group read it, as far as the folder lets them.
-                partial.chmod(0o644)
                 publish_file(partial, path)
             except FileExistsError:
                 return False
-            finally:
-                partial.unlink(missing_ok=True)
             return True
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write a file and give it its name, whatever had that name."""
+        path = self._folder / key
+        with self._translated(), self._partial(path, data) as partial:
+            partial.replace(path)
 
     def read(self, key: str) -> bytes | None:
         """Return a file's content."""
@@ -88,6 +81,25 @@ class FolderStore:
                 with contextlib.suppress(OSError):  # not empty
                     path.parent.rmdir()
                     sync_folder(path.parent.parent)
+
+    @contextlib.contextmanager
+    def _partial(self, path: Path, data: bytes) -> Iterator[Path]:
+        """Write a file under a name of its own, beside the path that it is to have."""
+        # A share that is not mounted would otherwise be this machine's own folder.
+        self._require_folder()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PARTIAL)
+        partial = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            # Other people of the group read it, as far as the folder lets them.
+            partial.chmod(0o644)
+            yield partial
+        finally:
+            partial.unlink(missing_ok=True)
 
     def _require_folder(self) -> None:
         """Tell an empty store from one that is not mounted."""

@@ -5,7 +5,7 @@ from importlib import import_module
 
 import pytest
 
-from controller.store.stores.folder import FolderStore
+from backends.stores.folder import FolderStore
 from tests.hub_server import Hub, hub_server
 from tests.s3_server import BUCKET, KEYS, faulty, s3_server
 
@@ -31,7 +31,7 @@ def use_s3(s3, monkeypatch):
 
 @pytest.fixture
 def bucket(use_s3):
-    return import_module("controller.store.stores.bucket").BucketStore(use_s3)
+    return import_module("backends.stores.bucket").BucketStore(use_s3)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def faulty_s3(s3, use_s3, monkeypatch):
     """A store behind a proxy, and what the proxy does wrong."""
     with faulty(s3) as (address, fault):
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-        yield import_module("controller.store.stores.bucket").BucketStore(use_s3), fault
+        yield import_module("backends.stores.bucket").BucketStore(use_s3), fault
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def hub(monkeypatch):
-    module = pytest.importorskip("huggingface_hub") and import_module("controller.store.stores.hub")
+    module = pytest.importorskip("huggingface_hub") and import_module("backends.stores.hub")
     constants = import_module("huggingface_hub.constants")
     # The stand-in speaks LFS, not Xet.
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from controller.errors import FtctlError
+from backends.contract.errors import FtctlError
 
 PIECE: Final = 8 << 20
 """Maximum size of an object, in bytes."""
@@ -61,6 +61,13 @@ class ObjectStore(Protocol):
 
     def remove(self, keys: Collection[str]) -> None:
         """Remove objects; those that are absent are skipped."""
+
+
+class SharedStore(ObjectStore, Protocol):
+    """A store in which objects can be replaced too; what is read is what was written last."""
+
+    def write(self, key: str, data: bytes) -> None:
+        """Store an object, in place of one of that name."""
 
 
 def digest_of(data: bytes) -> str:

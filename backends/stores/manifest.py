@@ -2,15 +2,22 @@
 
 import json
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from controller.canonical import canonical_json
-from controller.lockfile.model import Digest
-from controller.store.objects import PIECE, StoreError
+from backends.stores.objects import PIECE, StoreError
 
 FORMAT = 1
+Digest: TypeAlias = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 MOST_BYTES = 32 << 20
 """Maximum size of a manifest: of a model of several terabytes."""
 
@@ -73,7 +80,9 @@ class Manifest(_Part):
 
 def dump_manifest(manifest: Manifest) -> bytes:
     """Return the bytes of a manifest: equal manifests have equal bytes."""
-    return canonical_json(manifest.model_dump(mode="json"))
+    value = manifest.model_dump(mode="json")
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return text.encode()
 
 
 def parse_manifest(data: bytes, where: str) -> Manifest:

@@ -5,10 +5,10 @@ import threading
 
 import pytest
 
+from backends.stores.folder import FolderStore
+from backends.stores.objects import StoreError, digest_of, piece_key
+from backends.stores.probe import require_conditions
 from controller.store.lease import PRUNE, pruning, pushing
-from controller.store.objects import StoreError, digest_of, piece_key
-from controller.store.stores.folder import FolderStore
-from controller.store.stores.probe import require_conditions
 from tests.s3_server import KEYS
 
 # The hub client's own call of its HTTP library.
@@ -23,6 +23,16 @@ def test_an_object_is_created_once_and_never_replaced(store):
     assert not store.create(NAME, b"two")
     assert store.read(NAME) == b"one"
     assert store.has(NAME)
+
+
+def test_an_object_of_a_shared_store_is_replaced(request):
+    for kind in ("folder", "bucket"):
+        shared = request.getfixturevalue(kind)
+        shared.write(NAME, b"one")
+        shared.write(NAME, b"two")
+        assert shared.read(NAME) == b"two"
+        assert not shared.create(NAME, b"three")
+        assert [one.bytes for one in shared.find("builds/")] == [3]
 
 
 def test_objects_are_listed_and_removed(store):
@@ -91,7 +101,7 @@ def test_refused_credentials_are_named_and_not_shown(faulty_s3, status):
 
 @pytest.mark.usefixtures("use_s3")
 def test_a_bucket_that_does_not_exist_is_named():
-    module = pytest.importorskip("controller.store.stores.bucket")
+    module = pytest.importorskip("backends.stores.bucket")
     store = module.BucketStore("s3://no-such-bucket/models")
     for ask in (
         lambda: store.create(NAME, b""),

@@ -7,8 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from controller.store.manifest import Manifest, StoredFile, dump_manifest
-from controller.store.objects import (
+from backends.stores.manifest import Manifest, StoredFile, dump_manifest
+from backends.stores.objects import (
     PIECE,
     ObjectStore,
     digest_of,

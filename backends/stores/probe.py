@@ -6,7 +6,7 @@ lease would each believe that they are alone.
 
 import secrets
 
-from controller.store.objects import PROBES, ObjectStore, StoreError
+from backends.stores.objects import PROBES, ObjectStore, StoreError
 
 
 def require_conditions(store: ObjectStore) -> None:
