@@ -17,7 +17,7 @@ from backends.local_gpu.json_files import read_json
 from backends.local_gpu.models.safetensors_headers import headers
 
 _EXPERT: Final = re.compile(r"\.experts\.\d+\.(\w+)$")
-_SAME_WEIGHTS: Final = ("lm_head", "embed_tokens")
+_SAME_WEIGHTS: Final = ("lm_head", "embed_tokens", "wte", "word_embeddings")
 _JOINED: Final = (("gate_proj", "up_proj"), ("w1", "w3"))
 """Layers of an expert that share a tensor once a model is loaded."""
 JOINED_TYPES: Final = frozenset(

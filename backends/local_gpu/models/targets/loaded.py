@@ -11,6 +11,8 @@ from backends.contract.errors import BackendError
 from backends.local_gpu.models.adapter_layers import JOINED_TYPES
 from backends.local_gpu.models.language_part import decoder_name, shares_weights
 from backends.local_gpu.models.targets.selection import (
+    ENDS,
+    TIED,
     Candidate,
     Kind,
     Known,
@@ -29,8 +31,6 @@ FORMER: Final[Mapping[str, tuple[str, ...]]] = {
 """Names in the files of a model for what its experts' parameters hold, in the types that join them."""
 _WIDENED: Final = "gate_up_proj"
 _WIDENING: Final = rf".*\.{_WIDENED}"
-TIED: Final = ("embed_tokens", "lm_head")
-"""Names by which peft knows layers that may share their weights."""
 
 
 def known_of(model: PreTrainedModel) -> Known:
@@ -133,7 +133,7 @@ def _as_peft_takes(model: PreTrainedModel, chosen: Targets) -> tuple[list[str], 
 
 
 def _is_shared(chosen: Iterable[Candidate]) -> bool:
-    return any(one.kind in {Kind.HEAD, Kind.EMBEDDING} for one in chosen)
+    return any(one.kind in ENDS for one in chosen)
 
 
 def _require_own_weights(chosen: Targets) -> None:
@@ -144,11 +144,12 @@ def _require_own_weights(chosen: Targets) -> None:
     """
     for one in chosen.layers:
         if _is_shared([one]):
+            last = one.name.rpartition(".")[2]
+            whole = f"Write `modules_to_save: [{last}]`, which trains them whole, or leave"
             raise BackendError(
                 f"no adapter can be put on {one.name}: "
                 "the base model uses the same weights for its input and its output layer",
-                f"Write `modules_to_save: [{TIED[0]}]`, which trains them whole, or leave "
-                f"{one.name.rpartition('.')[2]} out.",
+                f"{whole if last in TIED else 'Leave'} {last} out.",
             )
     for one in chosen.saved:
         last = one.name.rpartition(".")[2]

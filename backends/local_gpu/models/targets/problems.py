@@ -7,10 +7,12 @@ from typing import Any, Final
 from backends.contract.errors import FieldProblem
 from backends.did_you_mean import did_you_mean
 from backends.local_gpu.models.targets.selection import (
+    ENDS,
     EVERY,
     HEAD,
     LAYERS,
     PARAMETERS,
+    TIED,
     Candidate,
     Kind,
     Targets,
@@ -43,8 +45,7 @@ def choice_problems(stored: Stored, settings: Mapping[str, Any]) -> list[FieldPr
 
 
 def _pattern(stored: Stored, wanted: object) -> Iterator[FieldProblem]:
-    if not isinstance(wanted, str) or wanted == EVERY or stored.sees:
-        # Layers of a model that sees may have longer names once it is loaded.
+    if not isinstance(wanted, str) or wanted == EVERY or not stored.named:
         return
     if not any(matches(one, wanted) for one in stored.known.candidates):
         yield _nothing_matches("target_modules", wanted, stored.known.of(Kind.LINEAR))
@@ -68,7 +69,7 @@ def _parameters(stored: Stored, names: Iterable[str]) -> Iterator[FieldProblem]:
 def _excluded(stored: Stored, names: object) -> Iterator[FieldProblem]:
     candidates = stored.known.candidates
     if isinstance(names, str):
-        if not stored.sees and not any(matches(one, names) for one in candidates):
+        if stored.named and not any(matches(one, names) for one in candidates):
             yield _nothing_matches("exclude_modules", names, stored.known.of(Kind.LINEAR))
     elif isinstance(names, list):
         known = sorted({_last(one.owner) for one in candidates if one.kind is not Kind.OTHER})
@@ -97,10 +98,20 @@ def _numbers(stored: Stored, numbers: Iterable[int]) -> Iterator[FieldProblem]:
 def _saved(stored: Stored, names: Iterable[str]) -> Iterator[FieldProblem]:
     layers = [one for one in stored.known.candidates if one.kind not in PARAMETERS]
     known = sorted({_last(one.name) for one in layers} | ({HEAD} if stored.known.tied else set()))
+    shared = stored.known.of(Kind.EMBEDDING) if stored.known.tied else ()
+    nameless = [one for one in shared if _last(one.name) not in TIED]
     for name in names:
-        if stored.known.tied and _last(name) == HEAD:
-            continue
-        if not any(one.name == name or one.name.endswith(f".{name}") for one in layers):
+        meant = [one for one in layers if one.name == name or one.name.endswith(f".{name}")]
+        is_head = stored.known.tied and _last(name) == HEAD
+        if nameless and (is_head or set(meant) & set(nameless)):
+            yield FieldProblem(
+                field="modules_to_save",
+                message=f"{name} cannot be trained whole: the base model uses the same weights for "
+                f"its input and its output layer, and calls them {_last(nameless[0].name)}, by "
+                "which peft cannot train both as one",
+                remedy=f"Remove {name}.",
+            )
+        elif not meant and not is_head:
             yield FieldProblem(
                 field="modules_to_save",
                 message=f"the base model has no layer {name!r} that can be trained whole",
@@ -110,7 +121,7 @@ def _saved(stored: Stored, names: Iterable[str]) -> Iterator[FieldProblem]:
 
 def _chosen(stored: Stored, settings: Mapping[str, Any], chosen: Targets) -> Iterator[FieldProblem]:
     if not chosen.layers and not chosen.parameters:
-        if stored.sees and isinstance(settings["target_modules"], str):
+        if not stored.named and isinstance(settings["target_modules"], str):
             return
         yield FieldProblem(
             field="target_modules",
@@ -138,12 +149,14 @@ def _of_parameters(settings: Mapping[str, Any], chosen: Targets) -> Iterator[Fie
 
 def _tied(chosen: Targets) -> Iterator[FieldProblem]:
     for one in chosen.layers:
-        if one.kind in {Kind.HEAD, Kind.EMBEDDING}:
+        if one.kind in ENDS:
+            name = _last(one.name)
+            remedy = f"Write `modules_to_save: [{name}]`, which trains them whole."
             yield FieldProblem(
                 field="target_modules",
-                message=f"{_last(one.name)} cannot have an adapter: the base model uses the "
-                "same weights for its input and its output layer",
-                remedy=f"Write `modules_to_save: [{_last(one.name)}]`, which trains them whole.",
+                message=f"{name} cannot have an adapter: the base model uses the same weights for "
+                "its input and its output layer",
+                remedy=remedy if name in TIED else f"Choose layers without {name}.",
             )
 
 

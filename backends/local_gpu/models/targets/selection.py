@@ -37,6 +37,10 @@ class Kind(StrEnum):
 
 LAYERS: Final = frozenset({Kind.LINEAR, Kind.HEAD, Kind.EMBEDDING})
 PARAMETERS: Final = frozenset({Kind.EXPERTS, Kind.ROUTER})
+ENDS: Final = frozenset({Kind.HEAD, Kind.EMBEDDING})
+"""Kinds of the input and the output layer."""
+TIED: Final = ("embed_tokens", "lm_head")
+"""Names by which peft knows layers that may share their weights."""
 HEAD: Final = "lm_head"
 """Usual name of the output layer, which files lack where it shares its weights."""
 
@@ -144,7 +148,7 @@ def select(known: Known, settings: Mapping[str, Any]) -> Targets:
 def _saved(known: Known, names: Names | None) -> tuple[Candidate, ...]:
     """Return the layers to train whole; of shared weights, the input layer."""
     found = [one for one in known.candidates if _is_meant(one.name, names)]
-    ends = [one for one in found if one.kind in {Kind.HEAD, Kind.EMBEDDING}]
+    ends = [one for one in found if one.kind in ENDS]
     if known.tied and (ends or _is_meant(HEAD, names)):
         found = [one for one in found if one not in ends] + [*known.of(Kind.EMBEDDING)]
     return tuple(found)

@@ -27,6 +27,15 @@ _JOINED_AS: Final[Mapping[str, str]] = {
 }
 _ROUTERS: Final = ("gate", "router")
 _EMBEDDINGS: Final = ("embed_tokens", "wte", "word_embeddings")
+_LANGUAGE: Final = re.compile(
+    r"(?:model\.language_model\.|language_model\.model\.|language_model\.|model\.)?"
+    r"(?=(?:layers|embed_tokens|norm|lm_head)\.)"
+)
+"""Prefix of the language part's names in the files of a model that sees."""
+_TEXT_ALONE: Final = frozenset(
+    ["dots3_note", "emu3", "llama4", "mllama", "qwen3_5", "qwen3_5_moe", "qwen4_exp"]
+)
+"""Types of models that see, of which training loads the language part alone."""
 _TRANSPOSED: Final = frozenset({"gpt2"})
 _MATRIX: Final = 2
 _BANK: Final = 3
@@ -41,8 +50,9 @@ class Stored:
     """Numbers of the whole model, vision included."""
     beside: int
     """Numbers of its parts beside the language part."""
-    sees: bool
-    """True if it has such parts: then layers may have longer names once it is loaded."""
+    named: bool
+    """True if its layers have these names once it is loaded; False if it has such parts, and the
+    language part is not named in a usual way."""
 
 
 def read_stored(folder: Path) -> Stored | None:
@@ -56,7 +66,12 @@ def read_stored(folder: Path) -> Stored | None:
         return None
     inner = config.get("text_config")
     text: Mapping[str, Any] = inner if isinstance(inner, dict) else config
-    own = {_as_loaded(name): size for name, size in sizes.items() if not _BESIDE.search(name)}
+    outer = None
+    if text is not config:
+        alone = config.get("model_type") in _TEXT_ALONE
+        outer = "model." if alone else "model.language_model."
+    language = {name: size for name, size in sizes.items() if not _BESIDE.search(name)}
+    own = {_as_loaded(name, outer): size for name, size in language.items()}
     kind = str(text.get("model_type", config.get("model_type", "")))
     found = [*_joined(own, has_names=kind in JOINED_TYPES)]
     joined = bool(found)
@@ -80,13 +95,23 @@ def read_stored(folder: Path) -> Stored | None:
         known=Known(candidates=tuple(found), tied=tied),
         weights=weights,
         beside=weights - inside,
-        sees=text is not config,
+        named=outer is None or all(map(_LANGUAGE.match, language)),
     )
 
 
-def _as_loaded(name: str) -> str:
-    """Return the name of a loaded layer; Mixtral's experts are elsewhere in its files."""
-    return name.replace(".block_sparse_moe.", ".mlp.")
+def _as_loaded(name: str, outer: str | None) -> str:
+    """Return the name of a loaded layer; Mixtral's experts are elsewhere in its files.
+
+    Args:
+        name: Name in the files.
+        outer: Prefix of the language part in a loaded model that sees; None for other models.
+    """
+    name = name.replace(".block_sparse_moe.", ".mlp.")
+    found = None if outer is None else _LANGUAGE.match(name)
+    if outer is None or found is None:
+        return name
+    inside = name[found.end() :]
+    return inside if inside.startswith("lm_head.") else outer + inside
 
 
 def _joined(own: Mapping[str, list[int]], *, has_names: bool) -> Iterator[Candidate]:

@@ -1,6 +1,7 @@
 """What an adapter trains: chosen by name from files and from the loaded model alike."""
 
 import json
+import shutil
 from importlib import import_module
 
 import pytest
@@ -123,6 +124,62 @@ def test_shared_weights_get_no_adapter(family):
     found = told(family(SHARES), target_modules=r".*embed_tokens")
     assert "same weights" in found["target_modules"][0]
     assert found["target_modules"][1].startswith("Write `modules_to_save: [embed_tokens]`")
+
+
+@pytest.mark.parametrize("name", ["wte", "lm_head", "transformer.wte"])
+def test_shared_weights_under_a_name_that_peft_does_not_know_are_refused_in_the_plan(family, name):
+    message, remedy = told(family("gpt2"), modules_to_save=[name])["modules_to_save"]
+    assert message.startswith(f"{name} cannot be trained whole")
+    assert "calls them wte" in message
+    assert remedy == f"Remove {name}."
+    _, remedy = told(family("gpt2"), target_modules=r".*\.wte")["target_modules"]
+    assert remedy == "Choose layers without wte."
+
+
+SEEING = ("gemma3-vision", "qwen2-vl", "qwen3.5")
+
+
+@pytest.mark.parametrize("name", SEEING)
+def test_the_plan_knows_the_names_of_a_loaded_model_that_sees(family, name):
+    torch = import_module("torch")
+    loaded = import_module("backends.local_gpu.models.targets.loaded")
+    folders = import_module("backends.local_gpu.models.model_folders")
+    model = folders.load_model(family(name), torch.float32, torch.device("cpu"))
+    stored = read_stored(family(name))
+    assert stored.named
+    kinds = (Kind.LINEAR, Kind.HEAD, Kind.EMBEDDING)
+    names = {one.name for one in stored.known.of(*kinds)}
+    if stored.known.tied:
+        names.add("lm_head")
+    assert names == {one.name for one in loaded.known_of(model).of(*kinds)}
+
+
+@pytest.mark.parametrize("name", SEEING)
+def test_the_plan_checks_patterns_on_a_model_that_sees(family, name):
+    folder = family(name)
+    found = told(folder, target_modules=r".*\.q_porj", exclude_modules=r".*\.k_porj")
+    assert [*found] == ["target_modules", "exclude_modules"]
+    assert "matches no layer" in found["target_modules"][0]
+    whole = next(one.name for one in read_stored(folder).known.of(Kind.LINEAR))
+    assert found["target_modules"][1].endswith(f"Whole names are such as {whole}.")
+    assert not told(folder, target_modules=whole.replace(".", r"\."))
+    # The names in its files are not those of the loaded model.
+    other = "language_model.model.layers" + whole.partition("layers")[2]
+    assert told(folder, target_modules=other.replace(".", r"\."))
+
+
+def test_names_of_an_unusual_language_part_are_left_to_the_job(family, tmp_path):
+    folder = tmp_path / "unusual"
+    shutil.copytree(family("gemma3-vision"), folder)
+    files = import_module("safetensors.torch")
+    weights = files.load_file(folder / "model.safetensors")
+    renamed = {
+        name.replace("language_model.model.", "model.text_model."): one
+        for name, one in weights.items()
+    }
+    files.save_file(renamed, folder / "model.safetensors", {"format": "pt"})
+    assert not read_stored(folder).named
+    assert not told(folder, target_modules=r"model\.language_model\..*\.q_proj")
 
 
 @pytest.mark.parametrize(
