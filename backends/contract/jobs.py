@@ -13,7 +13,9 @@ from backends.contract.inspector import Json
 
 NEUTRAL: Final = frozenset({"gradient_checkpointing"})
 """Hyperparameters that change how a model is computed, but no bit of it: no part of a fingerprint."""
-
+MEASURING: Final = frozenset({"eval_steps"})
+"""Hyperparameters that say when the held-out loss is measured. They are part of a fingerprint only
+where it decides which weights are kept (`Recipe.held_out_decides`)."""
 
 DownloadReport: TypeAlias = Callable[[int, int], None]
 """Receives the bytes of a download so far, and of all of it."""

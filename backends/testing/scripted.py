@@ -28,7 +28,15 @@ from backends.contract.errors import (
 )
 from backends.contract.exports import ExportRequest, ExportStep
 from backends.contract.inspector import ExampleInspector, Json
-from backends.contract.jobs import BaseModel, DownloadReport, Estimate, Memory, Recipe, TrainRequest
+from backends.contract.jobs import (
+    MEASURING,
+    BaseModel,
+    DownloadReport,
+    Estimate,
+    Memory,
+    Recipe,
+    TrainRequest,
+)
 from backends.contract.methods import SUPERVISED
 from backends.contract.moves import ModelFiles
 from backends.contract.shutdowns import ShutdownNotice
@@ -81,12 +89,12 @@ class ScriptedBackend(ScriptedJobs):
         )
 
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
-        """Check `learning_rate` and `num_train_epochs`, and write out their defaults."""
+        """Check `learning_rate`, `num_train_epochs` and `eval_steps`, and write out defaults."""
         problems = []
         if method != SUPERVISED.name:
             problems.append(FieldProblem(field="method", message=f"does not do {method}"))
         for key, value in raw.items():
-            if key not in _DEFAULTS:
+            if key not in _DEFAULTS and key not in MEASURING:
                 remedy = use_one_of(_DEFAULTS)
                 problems.append(FieldProblem(field=key, message="is not known", remedy=remedy))
             elif isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:

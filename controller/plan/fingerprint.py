@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from backends.contract.inspector import Json
-from backends.contract.jobs import NEUTRAL
+from backends.contract.jobs import MEASURING, NEUTRAL
 from controller.canonical import digest
 from controller.evaluate.gate import parse_condition, slices_of
 from controller.evaluate.retain.suites import SUITES
@@ -72,18 +72,32 @@ def training_inputs(
         }
     started: dict[str, Json] = {} if adapter is None else {"adapter": adapter}
     deciding: dict[str, Json] = {} if held_out_digest is None else {"held_out": held_out_digest}
-    return {
-        **started,
-        "backend": spec.place,
-        "base_model": base_model,
-        "data": train_digest,
-        "hyperparameters": {
-            name: value for name, value in hyperparameters.items() if name not in NEUTRAL
-        },
-        "method": spec.method,
-        "seed": spec.seed,
-        **deciding,
-    }
+    return decisive(
+        {
+            **started,
+            "backend": spec.place,
+            "base_model": base_model,
+            "data": train_digest,
+            "hyperparameters": {
+                name: value for name, value in hyperparameters.items() if name not in NEUTRAL
+            },
+            "method": spec.method,
+            "seed": spec.seed,
+            **deciding,
+        }
+    )
+
+
+def decisive(inputs: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the inputs of a training without settings that decide nothing.
+
+    Builds recorded by older versions have these settings in their inputs.
+    """
+    settings = inputs.get("hyperparameters")
+    if "held_out" in inputs or not isinstance(settings, Mapping):
+        return dict(inputs)
+    left: dict[str, Json] = {key: one for key, one in settings.items() if key not in MEASURING}
+    return {**inputs, "hyperparameters": left}
 
 
 def evaluation_inputs(
@@ -151,8 +165,8 @@ def short_id(value: str) -> str:
 
 
 def diff_inputs(old: Mapping[str, Json], new: Mapping[str, Json]) -> tuple[InputChange, ...]:
-    """Return every input that differs, by dotted field, in order."""
-    before, after = dict(_leaves(old, "")), dict(_leaves(new, ""))
+    """Return every input that differs and decides something, by dotted field, in order."""
+    before, after = (dict(_leaves(decisive(one), "")) for one in (old, new))
     fields = sorted(before.keys() | after.keys())
     return tuple(
         InputChange(field=field, old=before.get(field), new=after.get(field))

@@ -11,11 +11,17 @@ from functools import cached_property
 from typing import Final, TypeAlias
 
 from backends.contract.inspector import Json
-from backends.contract.jobs import BaseModel, Recipe
+from backends.contract.jobs import MEASURING, BaseModel, Recipe
 from controller.canonical import digest
 from controller.data.recipes import NEWEST
 from controller.lockfile.model import Build, Entry, Lockfile, OpenJob
-from controller.plan.fingerprint import TRAINING_SCHEME, diff_inputs, fingerprint, training_inputs
+from controller.plan.fingerprint import (
+    TRAINING_SCHEME,
+    decisive,
+    diff_inputs,
+    fingerprint,
+    training_inputs,
+)
 from controller.resolve.inputs import BuiltData
 from controller.spec.model import Spec
 
@@ -35,6 +41,19 @@ class Variant:
     corrected: tuple[str, ...] = ()
     """Inputs that a newer recipe would make differently; empty for the newest recipe."""
 
+    @property
+    def formerly(self) -> "Variant | None":
+        """The same as older versions counted it, with settings that decide nothing; None if equal."""
+        settings, given = self.inputs.get("hyperparameters"), self.built.hyperparameters
+        more = {key: given[key] for key in sorted(MEASURING) if key in given}
+        if "held_out" in self.inputs or not more or not isinstance(settings, Mapping):
+            return None
+        return self.recorded_as({**self.inputs, "hyperparameters": {**settings, **more}})
+
+    def recorded_as(self, inputs: Mapping[str, Json]) -> "Variant":
+        """Return the same under inputs that are recorded for an equal training."""
+        return replace(self, inputs=inputs, fingerprint=fingerprint(TRAINING_SCHEME, inputs))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
@@ -44,8 +63,19 @@ class Known:
     without_data: frozenset[str] = frozenset()
     """Digests of the same inputs without their data. They tell if building the data under another
     recipe can help."""
+    equal: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    """Inputs that older versions recorded, by the fingerprint that equal trainings have today."""
     is_uncertain: bool = False
     """True if a fingerprint in this record has no recorded inputs."""
+
+    def find(self, variant: Variant) -> Variant | None:
+        """Return a variant as it is recorded; None if no equal training is."""
+        former = variant.formerly
+        for one in (variant, *([] if former is None else [former])):
+            if one.fingerprint in self.fingerprints:
+                return one
+        inputs = self.equal.get(variant.fingerprint)
+        return None if inputs is None else variant.recorded_as(inputs)
 
     def may_have(self, spec: Spec, base: BaseModel, settings: Iterable[Mapping[str, Json]]) -> bool:
         """Return True if inputs of a spec, with any data, may be among these inputs."""
@@ -83,6 +113,7 @@ class Recorded:
         return Known(
             fingerprints=frozenset[str]().union(*(one.fingerprints for one in known)),
             without_data=frozenset[str]().union(*(one.without_data for one in known)),
+            equal={key: inputs for one in known for key, inputs in one.equal.items()},
         )
 
 
@@ -108,17 +139,20 @@ def choose(
     """
     newest = _variant(spec, recipes[0], build(recipes[0].hyperparameters, NEWEST))
     entry = recorded.lockfile.finetunes.get(name)
-    if name in recorded.replace or (entry is not None and newest.fingerprint in entry.builds):
+    if entry is not None and newest.fingerprint in entry.builds:
         return newest
     own = recorded.own(name)
+    if name in recorded.replace:
+        return own.find(newest) or newest
     others: list[Variant] = []
     base, settings = newest.built.base_model, [one.hyperparameters for one in recipes]
     if own.may_have(spec, base, settings) or recorded.anywhere.may_have(spec, base, settings):
         others = list(_others(spec, recipes, newest, build))
     for known in (own, recorded.anywhere):
         for one in (newest, *others):
-            if one.fingerprint in known.fingerprints:
-                return one
+            found = known.find(one)
+            if found is not None:
+                return found
     return newest
 
 
@@ -169,9 +203,12 @@ def _of_entry(entry: Entry) -> Known:
         *([entry.job] if entry.job is not None else []),
     ]
     bare = {*entry.failures, *entry.attempts}
+    # Of several equal builds, the one in production counts.
+    made.sort(key=lambda one: one.fingerprint == entry.production)
     return Known(
         fingerprints=frozenset({one.fingerprint for one in made} | bare),
         without_data=frozenset(_without_data(one.inputs) for one in made),
+        equal=_equal(one.inputs for one in made),
         is_uncertain=bool(bare - {one.fingerprint for one in made}),
     )
 
@@ -181,8 +218,16 @@ def _of_inputs(found: Iterable[Mapping[str, Json]]) -> Known:
     return Known(
         fingerprints=frozenset(fingerprint(TRAINING_SCHEME, inputs) for inputs in known),
         without_data=frozenset(map(_without_data, known)),
+        equal=_equal(known),
     )
 
 
+def _equal(found: Iterable[Mapping[str, Json]]) -> dict[str, Mapping[str, Json]]:
+    """Return inputs that have settings which decide nothing, by the fingerprint without these."""
+    pairs = ((inputs, decisive(inputs)) for inputs in found)
+    return {fingerprint(TRAINING_SCHEME, own): inputs for inputs, own in pairs if own != inputs}
+
+
 def _without_data(inputs: Mapping[str, Json]) -> str:
-    return digest({key: value for key, value in inputs.items() if key not in _OF_DATA})
+    # Without the held-out examples, settings of measuring are left out of all inputs alike.
+    return digest(decisive({key: one for key, one in inputs.items() if key not in _OF_DATA}))

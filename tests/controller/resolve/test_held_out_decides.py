@@ -38,13 +38,15 @@ def test_the_held_out_set_joins_the_identity_where_it_decides(repo, plan):
     prints = []
     for text in ("다른 글.", "또 다른 글."):
         repo.write("finetunes/data/held_out.txt", text)
-        for settings in ({}, {"eval_steps": 4}, STOPS):
+        for settings in ({}, {"eval_steps": 4}, STOPS, STOPS | {"eval_steps": 4}):
             action, _ = plan(**settings)
             assert isinstance(action, Train)
             prints.append(action.fingerprint)
-    plain, often, stops, *others = prints
-    assert len({plain, often, stops}) == 3
-    assert (plain == others[0], often == others[1], stops == others[2]) == (True, True, False)
+    plain, often, *stops = prints[:4]
+    # Where the loss decides nothing, neither does when it is measured.
+    assert plain == often
+    assert len({plain, *stops}) == 3
+    assert [one in prints[4:] for one in prints[:4]] == [True, True, False, False]
 
 
 @pytest.mark.parametrize(
