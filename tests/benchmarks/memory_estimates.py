@@ -30,6 +30,7 @@ from backends.local_gpu.training.batching import collate
 from backends.local_gpu.training.checkpoints import TrainingState
 from backends.local_gpu.training.ending.stopping import FILE, early_stopping_of
 from backends.local_gpu.training.loss import computing, labelled_loss
+from backends.local_gpu.training.parallel.parallel import Parallel
 from backends.local_gpu.training.start.fitting import checkpoint_layers
 from backends.local_gpu.training.tokenized_dataset import Tokens
 from tests.allocated import peak_of, resident
@@ -175,7 +176,7 @@ def measured(folder, settings):
         optimiser.zero_grad()
 
     step()
-    best = early_stopping_of(settings, trained, TrainingState("", 1))
+    best = early_stopping_of(settings, trained, TrainingState("", 1), Parallel())
     if best is not None:
         best.judge(1, 1.0, {})
     state = sum(
@@ -189,6 +190,23 @@ def measured(folder, settings):
         kept = (folder / FILE).stat().st_size
         (folder / FILE).unlink()
     return resident(trained) + state + kept + peak_of(step)
+
+
+def compared(folder, shape, way):
+    """Return the estimated and the measured bytes of a way to train; None where it is refused."""
+    settings = parse("supervised", WAYS[way]) | {"recipe": 2}
+    if shape.joined and "use_dora" in WAYS[way]:
+        return None
+    if chooses_more(settings) and choice_problems(shape.stored, settings):
+        return None
+    plan = Plan(
+        half=settings["dtype"] == "bfloat16",
+        tile=ELEMENTS_ELSE,
+        checkpointing=settings.get("gradient_checkpointing") == "on",
+        on_host=True,
+    )
+    expected = estimate(shape, settings, Batch(rows=ROWS, length=LENGTH), plan).total
+    return expected, measured(folder, settings)
 
 
 def main():
@@ -208,21 +226,11 @@ def main():
             write_model(name, Path(folder))
             shape = read_shape(Path(folder))
             for way in given.ways:
-                if shape.joined and "use_dora" in WAYS[way]:
+                cell = compared(Path(folder), shape, way)
+                if cell is None:
                     cells.append("refused")
                     continue
-                settings = parse("supervised", WAYS[way]) | {"recipe": 2}
-                if chooses_more(settings) and choice_problems(shape.stored, settings):
-                    cells.append("refused")
-                    continue
-                plan = Plan(
-                    half=settings["dtype"] == "bfloat16",
-                    tile=ELEMENTS_ELSE,
-                    checkpointing=settings.get("gradient_checkpointing") == "on",
-                    on_host=True,
-                )
-                expected = estimate(shape, settings, Batch(rows=ROWS, length=LENGTH), plan).total
-                found = measured(Path(folder), settings)
+                expected, found = cell
                 off = expected / found - 1
                 worst = max(worst, abs(off))
                 cells.append(f"{expected / 1e6:6.1f} of {found / 1e6:6.1f} MB {off:+7.1%}")

@@ -54,10 +54,12 @@ def memory_of(
     problem = remedy = ""
     if room is not None and not found.fits:
         problem, remedy = _refusal(training, found, room)
+    process = 0 if room is None else room.process
     return Memory(
-        needs=found.need.total,
-        has=None if room is None else room.usable,
+        needs=process + found.need.total,
+        has=None if room is None else room.size,
         parts={
+            **({"Python and torch": process} if process else {}),
             "weights": found.need.weights,
             "adapter": found.need.adapter,
             "gradients": found.need.gradients,
@@ -89,8 +91,8 @@ def remark_of(found: Fit, training: Training) -> str:
 def _refusal(training: Training, found: Fit, room: Room) -> tuple[str, str]:
     where = "this machine" if is_cpu(room.device) else f"GPU {room.device}"
     problem = (
-        f"training needs {found.need.total / _GB:.1f} GB of memory even with batches of "
-        f"{found.size}, and {where} has {room.usable / _GB:.1f} GB for it"
+        f"training needs {(room.process + found.need.total) / _GB:.1f} GB of memory even with "
+        f"batches of {found.size}, and {where} has {room.size / _GB:.1f} GB"
     )
     settings = what_would_fit(training, room.usable)
     if settings is None:

@@ -14,7 +14,7 @@ _CGROUPS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.li
 _HALF_FROM: Final = 8.0
 """Compute capability from which a GPU computes in bfloat16."""
 _CONTEXT: Final = {"cpu": 450 * 2**20, "gpu": 600 * 2**20}
-"""Bytes that torch itself takes, by the kind of device."""
+"""Bytes that Python and torch take of a device, by its kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +29,14 @@ class Room:
     """True if the device computes in bfloat16 unless told otherwise."""
 
     @property
+    def process(self) -> int:
+        """Bytes that a training's process takes before it loads a model."""
+        return _CONTEXT["cpu" if is_cpu(self.device) else "gpu"]
+
+    @property
     def usable(self) -> int:
         """Bytes that models and activations may use."""
-        return self.size - _CONTEXT["cpu" if is_cpu(self.device) else "gpu"]
+        return self.size - self.process
 
 
 def least_room(devices: list[str], gpus: int) -> Room | None:

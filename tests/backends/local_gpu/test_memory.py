@@ -1,6 +1,7 @@
 """The memory of a training, from a model's files: what is counted, and what a plan says of it."""
 
 import dataclasses
+import importlib
 import json
 import struct
 import subprocess
@@ -208,11 +209,12 @@ def test_a_plan_tells_what_is_needed_and_refuses_what_cannot_fit(shape, request_
     room = Room(device="0", size=24 * GB, half=True)
     found = memory_of(request, shape, Counts(), room)
     assert found.remark == "8 x 900 tokens, gradient checkpointing"
-    assert found.needs == sum(found.parts.values()) < found.has < room.size
+    assert found.needs == sum(found.parts.values()) < found.has == room.size
+    assert found.parts["Python and torch"] == room.size - room.usable > 0.5 * GB
     assert found.problem == found.remedy == ""
     small = memory_of(request, shape, Counts(), Room(device="0", size=8 * GB, half=True))
-    assert small.problem.startswith("training needs 16.")
-    assert small.problem.endswith("batches of 1, and GPU 0 has 7.4 GB for it")
+    assert small.problem.startswith("training needs 17.")
+    assert small.problem.endswith("batches of 1, and GPU 0 has 8.0 GB")
     assert small.remedy == "Write `quantization: nf4` in `hyperparameters`."
     tiny = memory_of(request, shape, Counts(), Room(device="0", size=4 * GB, half=True))
     assert "Use a smaller base model" in tiny.remedy
@@ -226,7 +228,9 @@ def test_a_plan_tells_what_is_needed_and_refuses_what_cannot_fit(shape, request_
 @pytest.mark.torch
 def test_the_backend_estimates_what_is_on_this_machine(backend, make_request):
     found = backend.memory(make_request())
-    assert found.has == room_of("cpu").usable > found.needs > 0
+    room = room_of("cpu")
+    process = found.parts["Python and torch"]
+    assert found.has == room.size > found.needs > process == room.size - room.usable
     assert "tokens" in found.remark
     gone = BaseModel(reference="acme/none", revision="c" * 40, identity="hub:acme/none")
     assert backend.memory(dataclasses.replace(make_request(), base_model=gone)) is None
@@ -242,6 +246,21 @@ def test_a_machine_knows_its_memory_and_unknown_gpus_have_none(monkeypatch, tmp_
     assert room_of("1") == Room(device="1", size=15360 * 2**20, half=False)
     assert room_of("7") is None
     room_of.cache_clear()
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    ("name", "way"), [("llama", "lora-float32"), ("gemma3-vision", "full-stopping")]
+)
+def test_estimates_are_near_what_the_allocator_counts(tmp_path, name, way):
+    """Two cells of the table in `tests/benchmarks/memory_estimates.py`."""
+    # Tests without the training packages import this file too.
+    table = importlib.import_module("tests.benchmarks.memory_estimates")
+    table.write_model(name, tmp_path)
+    expected, found = table.compared(tmp_path, read_shape(tmp_path), way)
+    assert expected == pytest.approx(found, rel=table.GOAL)
 
 
 def test_estimating_imports_no_training_package():

@@ -23,12 +23,28 @@ PAIRS = [
     }
     for number in range(9)
 ]
+MARKS = [
+    {
+        "input": {"messages": [{"role": "user", "content": f"{number}: open?"}]},
+        "output": [{"role": "assistant", "content": "yes" + " of course" * (number % 4)}],
+        "label": number % 3 > 0,
+    }
+    for number in range(13)
+]
 BATCHES = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
 FULL = {"finetuning_type": "full", "early_stopping": {"patience": 9}, "eval_steps": 2, **BATCHES}
 CASES = {
     "one batch in two": {"per_device_train_batch_size": 8},
     "packed": {"max_tokens_per_batch": 100, "packing": True, "gradient_accumulation_steps": 2},
     "pairs": {"method": "dpo", "rows": PAIRS, "held_out": PAIRS[:3], **BATCHES},
+    "marks": {
+        "method": "kto",
+        "rows": MARKS,
+        "held_out": MARKS[:4],
+        "per_device_train_batch_size": 3,
+        "gradient_accumulation_steps": 2,
+        "num_train_epochs": 2,
+    },
     "shards": FULL,
 }
 """The last step has too few examples for both devices in each."""
@@ -80,7 +96,7 @@ def too_small_for_one(backend, make_request, examples):
     def size(**settings):
         # With checkpointing, one device needs least, and a shard 120 KB less than that.
         settings = {"rows": examples(26), **settings, "gradient_checkpointing": "on"}
-        return 450 + (backend.memory(make_request(**settings)).needs - 1000) / 2**20
+        return (backend.memory(make_request(**settings)).needs - 1000) / 2**20
 
     return size
 
@@ -201,7 +217,7 @@ def test_the_plan_counts_a_device_s_own_part(backend, make_request, devices, exa
     assert "2 x " in two.remark
     assert two.remark.endswith("on each of 2 devices, with all weights")
     whole = remark(1, finetuning_type="full", gradient_checkpointing="on").needs
-    devices(*[450 + (whole - 1000) / 2**20] * 2)
+    devices(*[(whole - 1000) / 2**20] * 2)
     sharded = remark(2, finetuning_type="full", gradient_checkpointing="on")
     assert "share its weights" in sharded.remark
     assert sharded.needs < whole
