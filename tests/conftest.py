@@ -1,6 +1,7 @@
 """What every test may use: golden files, rewritten by `--update-golden`, and waiting."""
 
 import atexit
+import gc
 import os
 import shutil
 import signal
@@ -63,6 +64,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(limit_s))
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was imported out of every later search for cycles.
+
+    It is a million objects, and stays. Each training that a test runs in this process has such a
+    search, which would take far longer than the training.
+    """
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

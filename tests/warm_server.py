@@ -10,6 +10,7 @@ Ends when its standard input is closed.
 """
 
 import fcntl
+import gc
 import json
 import os
 import runpy
@@ -102,6 +103,8 @@ def main(path: str) -> NoReturn:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
+        # A search for cycles in a child would make it copy nearly all of this process's memory.
+        gc.freeze()
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         while True:

@@ -7,6 +7,7 @@ the Nth thing it does to the file system, counted by the interpreter's own audit
 `os._exit`: no `finally` runs.
 """
 
+import gc
 import json
 import os
 import sys
@@ -318,6 +319,8 @@ def warm_up() -> None:
 
 def serve() -> None:
     warm_up()
+    # A fork that searches for cycles would make it copy what it shares with this process.
+    gc.freeze()
     children: dict[str, Child] = {}
     for line in sys.stdin:
         requests = json.loads(line)

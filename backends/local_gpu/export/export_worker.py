@@ -5,6 +5,7 @@
 `{"error"}`. The process ends when its input ends.
 """
 
+import gc
 import json
 import os
 import sys
@@ -28,6 +29,8 @@ def main(folder: Path) -> int:
     # Output of a library must not be read as a step: it goes to the log.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    # What was imported stays: later searches for cycles leave it out.
+    gc.freeze()
 
     def tell(message: Message) -> None:
         out.write(line(message))

@@ -15,6 +15,7 @@ its answers come one by one, then their number. Answers of one model are made in
 take turns. The process ends when its input ends.
 """
 
+import gc
 import json
 import os
 import queue
@@ -55,6 +56,8 @@ def main(folder: Path) -> int:
     # Output of a library must not be read as an answer: it goes to the log.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    # What was imported stays: when a model makes room, the search for cycles leaves it out.
+    gc.freeze()
 
     def tell(messages: Sequence[Message]) -> None:
         out.write(b"".join(map(line, messages)))

@@ -6,6 +6,7 @@ checkpoints, progress, the model's folder and, last, `result.json`. Of several p
 writes. On SIGTERM, it saves a checkpoint and ends; a later start continues from there.
 """
 
+import gc
 import json
 import os
 import signal
@@ -118,6 +119,8 @@ def main(folder: Path) -> int:
     run = RunDir(path=folder)
     stop, world = Stop(cancel=run.cancel), World()
     signal.signal(signal.SIGTERM, stop.receive)
+    # What was imported stays; a training begins with a search for cycles in all there is.
+    gc.freeze()
     rank = os.environ.get("RANK")
     threading.Thread(target=_beat, args=(run, rank), daemon=True).start()
     try:

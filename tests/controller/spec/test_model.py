@@ -11,6 +11,7 @@ GOOD = {
     "base_model": "gpt-4.1-mini",
     "data": {"train": [{"path": "faq.csv"}], "held_out": {"fraction": 0.1}},
 }
+SCHEMA = jsonschema.Draft202012Validator(spec_schema())
 
 
 def spec(**keys) -> Spec:
@@ -85,8 +86,7 @@ EVALUATION = [
 def test_the_schema_and_the_model_agree(evaluation, is_right):
     """An editor that follows the schema marks what ftctl refuses, and nothing else."""
     written = {**GOOD, "evaluation": evaluation}
-    checker = jsonschema.Draft202012Validator(spec_schema())
-    assert checker.is_valid(written) is is_right
+    assert SCHEMA.is_valid(written) is is_right
     if is_right:
         assert Spec.model_validate(written).evaluation
     else:
