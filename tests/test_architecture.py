@@ -336,6 +336,8 @@ LATE_IMPORTS = {
     ("backends/openai/api/opening.py", "import_module"),
     ("backends/openai/examples/inspector.py", "import_module"),
     ("backends/openai/api/endpoints.py", "import_module"),
+    # Inside a cluster, Ray's own package is there; a message says so where it is not.
+    ("backends/launchers/ray/nodes.py", "import_module"),
     # Finding a dataset built needs nothing of what builds it.
     ("controller/data/dataset.py", "import_module"),
     # The door to stores that need a package of the extra `store`.

@@ -9,6 +9,7 @@ forget jobs, run one twice, or call a lost job successful. Names are ours and th
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from backends.contract.errors import BackendError
@@ -53,6 +54,10 @@ class Placement:
     nodes: int = 1
     memory_bytes: int | None = None
     """Memory of the job on each node; None for what the scheduler gives."""
+    code: Path | None = None
+    """Zip file on this machine, unpacked on each node as the working folder of the command, from which
+    Python also imports; None where the machine has the program. A launcher that brings no files refuses
+    the placement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

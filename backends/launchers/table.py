@@ -14,7 +14,10 @@ Create: TypeAlias = Callable[[Mapping[str, Json], Mapping[str, str]], Launcher]
 """Returns the launcher of a machine, from the machine's settings and the environment."""
 
 GROUP: Final = "ftctl.launchers"
-BUILT_IN: Final[Mapping[str, str]] = {"slurm": "backends.launchers.slurm.slurm:create"}
+BUILT_IN: Final[Mapping[str, str]] = {
+    "ray": "backends.launchers.ray.jobs:create",
+    "slurm": "backends.launchers.slurm.slurm:create",
+}
 
 
 def known_launchers() -> tuple[str, ...]:

@@ -1,6 +1,7 @@
-"""For tests: a backend that trains nothing, and a check that any backend keeps the contract."""
+"""For tests: a backend that trains nothing, and checks that backends and launchers keep the contract."""
 
 from backends.testing.contract import ContractBroken, check_backend
+from backends.testing.launchers import check_launcher
 from backends.testing.scripted import ScriptedBackend, create
 from backends.testing.scripts import (
     CURVE,
@@ -34,6 +35,7 @@ __all__ = [
     "WordInspector",
     "answer_well",
     "check_backend",
+    "check_launcher",
     "create",
     "raise_crash",
 ]

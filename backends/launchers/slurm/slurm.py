@@ -52,6 +52,11 @@ class Slurm:
 
     def submit(self, placement: Placement) -> None:
         """Place a job whose name is not in use by an open one."""
+        if placement.code is not None:
+            raise LauncherError(
+                "Slurm brings no code to its nodes",
+                "Install ftctl in a folder that all nodes share, and write `runtime: {venv: PATH}`.",
+            )
         folder, script = self._settings.log_folder, batch_script(placement, self._settings.prologue)
         made = self._commands.run(["mkdir", "-p", "--", folder])
         if made.status != 0:

@@ -467,3 +467,10 @@ def test_placement_of_a_variable_that_no_shell_exports(host):
     broken = Placement(name=NAME, comment="ftctl a 1", command=("x",), environment={"a-b": "c"})
     with pytest.raises(Exception, match="a-b"):
         host.launcher().submit(broken)
+
+
+def test_code_of_this_machine_is_refused_before_anything_is_submitted(host, placement, tmp_path):
+    host.has("sbatch", "17\n")
+    with pytest.raises(LauncherError, match="brings no code"):
+        host.launcher().submit(dataclasses.replace(placement, code=tmp_path / "code.zip"))
+    assert host.calls() == []
