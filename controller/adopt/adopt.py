@@ -77,7 +77,7 @@ def adopt(adopting: Adopting, hosted: HostedModel, wanted: str | None = None) ->
         InvalidInput: With every problem of its spec and data. Nothing was written.
         FtctlError: It cannot be taken over. Nothing was written.
     """
-    lockfile = read_lockfile(adopting.project.root, adopting.project.state)
+    lockfile = read_lockfile(adopting.project.root, adopting.project.records)
     declared, mine = spec_names(adopting.project.root), _recorded(adopting, hosted, lockfile)
     for known in sorted(mine.intersection(declared) | _own_jobs(hosted, declared, lockfile)):
         return AdoptedView(model_id=hosted.model_id or "", name=known, is_new=False)
@@ -304,7 +304,7 @@ def _record(
     )
     build = adopted_build(hosted, desired, provenance)
     with lock_lockfile(
-        project.root, project.state, timeout_s=adopting.lock_timeout_s, purpose=_PURPOSE
+        project.root, project.records, timeout_s=adopting.lock_timeout_s, purpose=_PURPOSE
     ) as lockfile:
         entry = lockfile.entries.get(work.name, Entry())
         lockfile.record(work.name, with_adopted(entry, build))

@@ -102,7 +102,7 @@ def adopt_adapter(
     if base_model is not None:
         found = replace(found, base_model=base_model, revision=None)
     project = adopting.project
-    lockfile, declared = read_lockfile(project.root, project.state), spec_names(project.root)
+    lockfile, declared = read_lockfile(project.root, project.records), spec_names(project.root)
     for known, build in _recorded(lockfile, folder / adapter.WEIGHTS):
         if known in declared:
             file = f"{FOLDER}/{known}{ENDING}"
@@ -224,7 +224,7 @@ def _record(
         finished=timestamp(job.finished_s or job.created_s),
     )
     timeout_s = work.adopting.lock_timeout_s
-    with lock_lockfile(project.root, project.state, timeout_s=timeout_s, purpose="adopt") as lock:
+    with lock_lockfile(project.root, project.records, timeout_s=timeout_s, purpose="adopt") as lock:
         entry = lock.entries.get(work.name, Entry())
         lock.record(work.name, with_adopted(entry, build))
     return FromAdapter(

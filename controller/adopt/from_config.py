@@ -191,7 +191,7 @@ def _choose_name(
 ) -> str:
     project = adopting.project
     declared = spec_names(project.root)
-    recorded = read_lockfile(project.root, project.state).finetunes
+    recorded = read_lockfile(project.root, project.records).finetunes
     begun = {one for one in declared if begins_with(project.root, one, note)}
     taken: Collection[str] = {*declared, *recorded} - begun
     proposal = _proposed(translation, path, taken)

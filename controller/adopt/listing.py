@@ -25,7 +25,7 @@ _MOST_KNOWN: Final = 1000
 def rows_of(adopting: Adopting, inventory: Iterable[HostedModel]) -> list[HostedRow]:
     """Return every job and model of a service as a row."""
     project = adopting.project
-    lockfile = read_lockfile(project.root, project.state)
+    lockfile = read_lockfile(project.root, project.records)
     declared = set(spec_names(project.root))
     recorded = {
         build.model_id: name

@@ -16,7 +16,10 @@ def promote(action: Promote, context: ApplyContext) -> Result:
 
 def reuse(action: Reuse, context: ApplyContext) -> Result:
     """Take a recorded build again, this fine-tune's own or one with equal inputs."""
-    build = context.entry(action.source).builds[action.fingerprint]
+    if action.early is not None:
+        build = action.early.build
+    else:
+        build = context.entry(action.source).builds[action.fingerprint]
     if not action.keeps_scores:
         build = build.model_copy(update={"evaluation": None, "verdict": None})
     elif action.promote and build.evaluation is not None:
@@ -30,7 +33,8 @@ def reuse(action: Reuse, context: ApplyContext) -> Result:
         production=build.fingerprint if action.promote else entry.production,
         candidate=None if action.promote else build.fingerprint,
     )
-    where = "is in production again" if action.promote else "is the candidate"
+    again = "" if action.early is not None else " again"
+    where = f"is in production{again}" if action.promote else "is the candidate"
     message = f"{build.model_id} {where}; nothing was trained"
     return Result(message=message, entries={action.name: reused})
 

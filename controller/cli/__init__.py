@@ -28,6 +28,7 @@ COMMANDS = {
     "plan": "Show what would be done, why, and what it costs.",
     "move": "Edit specs for another backend, endpoint or base model.",
     "apply": "Train, evaluate, judge and promote until specs and models agree.",
+    "train": "Train what a pull request declares, before its merge.",
     "record": "Keep what models in production say, while they speak.",
     "evaluate": "Measure a fine-tune's model again, by the newest scoring.",
     "reconcile": "Record and promote what open jobs came to; submit nothing.",

@@ -27,7 +27,7 @@ def clashing_aliases(
     """
     if not any(loaded.spec.aliases for loaded in specs.values()):
         return []
-    lockfile = read_lockfile(project.root, project.state)
+    lockfile = read_lockfile(project.root, project.records)
     return all_problems(alias_problems(specs, unread, lockfile, settings.serve.base_models))
 
 

@@ -14,7 +14,7 @@ from controller.lockfile.store import read_lockfile
 def command(ctx: click.Context, name: str) -> None:
     """Cancel a fine-tune's open job. Production stays what it is."""
     project = project_of(ctx)
-    lockfile = read_lockfile(project.root, project.state)
+    lockfile = read_lockfile(project.root, project.records)
     entry = entry_of(lockfile, name)
     if entry.job is None:
         raise FtctlError(f"{name} has no open job")

@@ -136,7 +136,7 @@ def recorded_of(ctx: click.Context, name: str) -> tuple[Project, str, Entry]:
         LockfileInvalid: The lockfile cannot be read.
     """
     project = project_of(ctx)
-    lockfile = read_lockfile(project.root, project.state)
+    lockfile = read_lockfile(project.root, project.records)
     name = finetune_called(project, lockfile, name)
     return project, name, entry_of(lockfile, name)
 

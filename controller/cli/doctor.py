@@ -143,7 +143,7 @@ def _specs(project: Project) -> Finding:
 
 
 def _lockfile(project: Project) -> Finding:
-    lockfile = read_lockfile(project.root, project.state)
+    lockfile = read_lockfile(project.root, project.records)
     count = sum(len(entry.builds) for entry in lockfile.finetunes.values())
     return Finding(f"{LOCKFILE}, {count} builds recorded")
 

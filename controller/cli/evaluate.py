@@ -62,7 +62,7 @@ def command(
         return _write_files(ctx, name, sheet, misses)
     project, as_json = project_of(ctx), wants_json(ctx)
     prepared = prepare_run(project)
-    order = plan_evaluation(name, read_lockfile(project.root, project.state), prepared)
+    order = plan_evaluation(name, read_lockfile(project.root, project.records), prepared)
     if as_json and order.action.needs_approval and not auto_approve:
         raise FtctlError("--json cannot ask before spending", "Add --auto-approve.")
     if not as_json:

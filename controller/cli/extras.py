@@ -26,7 +26,7 @@ def command(ctx: click.Context, *, plan: bool) -> None:
         settings = load_settings(project.root)
     except InvalidInput:
         settings = known_endpoints(project.root) or Settings()
-    lockfile = read_lockfile(project.root, project.state)
+    lockfile = read_lockfile(project.root, project.records)
     loaded = (one.spec for one in specs.values())
     names = needed_extras(loaded, settings, lockfile, plan=plan)
     print_result(ctx, {"extras": list(names)}, "\n".join(names))

@@ -57,7 +57,7 @@ def command(
         raise loaded.settings_error
     target = _destination(place, base_model)
     chosen, settled = _chosen(names, loaded, target, every=every)
-    lockfile = read_lockfile(project.root, project.state)
+    lockfile = read_lockfile(project.root, project.records)
     context = MoveContext(project=project, loaded=loaded, lockfile=lockfile, target=target)
     moved = prepare_moves(chosen, context)
     if not dry_run:

@@ -117,7 +117,7 @@ def _called(project: Project, name: str) -> Sequence[str]:
     Raises:
         FtctlError: There is none.
     """
-    lockfile = read_lockfile(project.root, project.state)
+    lockfile = read_lockfile(project.root, project.records)
     found = finetune_called(project, lockfile, name)
     check_names([found], list(lockfile.finetunes))
     return [found]

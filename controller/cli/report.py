@@ -53,7 +53,7 @@ def command(
     lockfile and what evaluations left on this machine; no model and no server is asked.
     """
     project = project_of(ctx)
-    lockfile = read_lockfile(project.root, project.state)
+    lockfile = read_lockfile(project.root, project.records)
     names = _names(project, lockfile, name)
     chosen = formats or tuple(ENDINGS)
     commit = current_commit(project.root)

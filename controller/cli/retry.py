@@ -19,7 +19,7 @@ def command(ctx: click.Context, name: str) -> None:
     """Allow a failed fine-tune another attempt; the next `apply` trains it."""
     project = project_of(ctx)
     with lock_lockfile(
-        project.root, project.state, timeout_s=60.0, purpose=f"retry {name}"
+        project.root, project.records, timeout_s=60.0, purpose=f"retry {name}"
     ) as locked:
         entry = entry_of(locked.lockfile, name)
         lost = None

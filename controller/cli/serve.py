@@ -55,7 +55,7 @@ def command(ctx: click.Context, host: str, port: int) -> None:
         bases, limits = settings.serve.base_models, Limits()
         key = token or secrets.token_urlsafe(32)
         logging.basicConfig(level=logging.WARNING, handlers=[quiet_handler()])
-        lockfile = read_lockfile(project.root, project.state)
+        lockfile = read_lockfile(project.root, project.records)
         server = HttpServer(create_app(project, backend, settings.serve, key, limits), limits)
         with _listen(host, port) as listener:
             interrupted = _end_on_signals(server)

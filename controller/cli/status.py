@@ -81,7 +81,7 @@ def command(
     labels.KEY.
     """
     project = replace(project_of(ctx), offline=offline)
-    lockfile = read_lockfile(project.root, project.state)
+    lockfile = read_lockfile(project.root, project.records)
     specs, problems = read_specs(project.root, project.state / "specs.json")
     filters = _filters(conditions, specs)
     names = _labelled(specs, labels) if labels else {*spec_names(project.root), *lockfile.finetunes}

@@ -47,7 +47,7 @@ def finish(project: Project, screen: ProgressReporter, *, as_json: bool) -> Iter
         raise
     finally:
         screen.progress({})
-    lockfile = read_lockfile(project.root, project.state)
+    lockfile = read_lockfile(project.root, project.records)
     if as_json:
         held = [outcome.action.name for outcome in ending.result.held]
         waiting = sorted(ending.result.waiting)

@@ -39,7 +39,7 @@ def command(ctx: click.Context, names: tuple[str, ...], *, timeout: float | None
     project, as_json = project_of(ctx), wants_json(ctx)
     screen = open_screen(as_json=as_json)
     deadline = None if timeout is None else time.monotonic() + timeout
-    lockfile = read_lockfile(project.root, project.state)
+    lockfile = read_lockfile(project.root, project.records)
     check_names(names, list(lockfile.finetunes))
     recorded = {
         name: entry.job

@@ -24,6 +24,8 @@ from controller.lockfile.model import Entry, Lockfile, dump_entry, dump_lockfile
 from controller.repository_files import CannotRead, read_inside
 
 LOCKFILE = "finetunes/ftctl.lock"
+OWN_LOCKFILE = "ftctl.lock"
+"""Lockfile beside the journal, which stands for the repository's; only a pull request has one."""
 MAX_BYTES = 256 << 20
 """A record takes a few KiB: more than any repository holds."""
 POLL_S = 0.2
@@ -35,6 +37,7 @@ class LockedLockfile:
 
     root: Path
     state: Path
+    """Folder of the journal."""
     entries: dict[str, Entry] = field(default_factory=dict)
     """Recorded entries, by fine-tune; only `record` changes them."""
     read: bytes | None = None
@@ -49,6 +52,12 @@ class LockedLockfile:
     def journal(self) -> Path:
         """Journal of the entries that are not in the lockfile yet."""
         return self.state / "journal.jsonl"
+
+    @property
+    def path(self) -> Path:
+        """The lockfile's file."""
+        own = self.state / OWN_LOCKFILE
+        return own if own.exists() else self.root / LOCKFILE
 
     def record(self, name: str, entry: Entry | None) -> None:
         """Make one fine-tune's entry durable (None: forget it).
@@ -81,11 +90,11 @@ class LockedLockfile:
         """
         if not self.journal.exists():
             return
-        if _read_bytes(self.root) != self.read:
+        if _read_bytes(self.root, self.state) != self.read:
             self.entries = dict(read_lockfile(self.root, self.state).finetunes)
         try:
             self.read = dump_lockfile(self.lockfile)
-            write_atomic(self.root / LOCKFILE, self.read)
+            write_atomic(self.path, self.read)
         except OSError as error:
             message = f"{LOCKFILE}: cannot be written: {error.strerror}"
             remedy = (
@@ -99,13 +108,17 @@ class LockedLockfile:
 def read_lockfile(root: Path, state: Path) -> Lockfile:
     """Read the lockfile with the journal's entries folded in; writes nothing.
 
+    Args:
+        root: The repository.
+        state: Folder of the journal; see `Project.records`.
+
     Raises:
         LockfileInvalid: It is corrupt, or written by a newer ftctl.
     """
     while True:
-        text, lines = _read_bytes(root), _read_journal(state)
+        text, lines = _read_bytes(root, state), _read_journal(state)
         # A run beside this one may have folded the journal in between the two.
-        if _read_bytes(root) == text:
+        if _read_bytes(root, state) == text:
             break
     lockfile = Lockfile() if text is None else parse_lockfile(text, LOCKFILE)
     if not lines:
@@ -116,7 +129,9 @@ def read_lockfile(root: Path, state: Path) -> Lockfile:
     return Lockfile(finetunes=entries)
 
 
-def _read_bytes(root: Path) -> bytes | None:
+def _read_bytes(root: Path, state: Path) -> bytes | None:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return (state / OWN_LOCKFILE).read_bytes()
     try:
         return read_inside(root, root / LOCKFILE, limit=MAX_BYTES)
     except FileNotFoundError:
@@ -140,7 +155,7 @@ def lock_lockfile(
 
     Args:
         root: The repository.
-        state: Its state folder.
+        state: Folder of its journal; see `Project.records`.
         timeout_s: How long to wait for another run.
         purpose: What for; shown to the run that waits.
 
@@ -158,7 +173,7 @@ def lock_lockfile(
                 # The note is for those who wait; a full disk must not stop what needs no room.
                 with suppress(OSError):
                     write_atomic(note, canonical_json({"pid": os.getpid(), "purpose": purpose}))
-                text = _read_bytes(root)
+                text = _read_bytes(root, state)
                 entries = dict(read_lockfile(root, state).finetunes)
                 lockfile = LockedLockfile(root=root, state=state, entries=entries, read=text)
                 # What a dead run left is folded in first: its last line may be torn, and nothing

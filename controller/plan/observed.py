@@ -7,6 +7,7 @@ from backends.contract.deployments import Deployment, Hosting
 from backends.contract.inspector import Json
 from backends.contract.jobs import Job
 from controller.errors import Problem
+from controller.lockfile.early import EarlyBuild
 from controller.lockfile.model import Entry
 from controller.plan.desired import Shutdown
 
@@ -32,6 +33,8 @@ class Observed:
     """Fine-tunes without an entry of which git or a backend knows builds, by name."""
     elsewhere: Mapping[str, tuple[Mapping[str, Json], ...]] = field(default_factory=dict)
     """Inputs of jobs and builds in git or at a backend, by name of a fine-tune without an entry."""
+    early: Mapping[str, EarlyBuild] = field(default_factory=dict)
+    """Builds that were trained for pull requests, by fingerprint."""
     unavailable_bases: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """Reason why a base model cannot answer, by its place and reference."""
     shutdowns: Mapping[str, Shutdown] = field(default_factory=dict)

@@ -25,6 +25,13 @@ class Project:
     """Folder for what belongs to this machine and not to git: runs, built datasets, the journal."""
     offline: bool = False
     """True to read data from files of the repository only: no database, no URL, no hub."""
+    pull: int | None = None
+    """Pull request that a run trains for before its merge; None for the repository itself."""
+
+    @property
+    def records(self) -> Path:
+        """Folder of the journal. A pull request has its own, and its own lockfile in it."""
+        return self.state if self.pull is None else self.state / "pulls" / str(self.pull)
 
     @property
     def answers(self) -> Path:

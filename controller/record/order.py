@@ -119,7 +119,7 @@ def plan_record(
     )
     if loaded.settings_error is not None:
         raise loaded.settings_error
-    lockfile = read_lockfile(project.root, project.state)
+    lockfile = read_lockfile(project.root, project.records)
     resolved = resolve_specs(loaded, lockfile)
     open_backend = recorded_backends(loaded.open_backend)
     store = AnswerStore(project.answers, project.recorded)

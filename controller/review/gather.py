@@ -48,7 +48,7 @@ def review_of(prepared: PreparedRun, commits: Review) -> Review:
         commits: Its commits.
     """
     project = prepared.loaded.inputs.project
-    recorded = read_lockfile(project.root, project.state)
+    recorded = read_lockfile(project.root, project.records)
     data: dict[str, DataDiff] = {}
     gates: dict[str, GateChange] = {}
     with _base(project, commits.base) as base:

@@ -8,7 +8,7 @@ from controller.apply.context import ApplyContext, Outcome
 from controller.apply.dispatch import apply_action
 from controller.errors import FtctlError
 from controller.lockfile.store import LockedLockfile
-from controller.plan.actions import Action, Wait
+from controller.plan.actions import TRAINING, Action, Wait
 from controller.plan.approval import is_allowed
 from controller.plan.order import heir_of, in_order
 from controller.run.interrupts import defer_interrupt
@@ -35,6 +35,8 @@ def carry_out_plan(run: Run, lockfile: LockedLockfile) -> bool:
     until_s = time.monotonic() + FRESH_S
     for action in in_order(plan.actions):
         if action.name in changed or is_settled(action, run):
+            continue
+        if run.options.trains_only and action.acts and not isinstance(action, TRAINING):
             continue
         if not is_allowed(action, plan.decisions.get(action.name), plan.settings, approval):
             left += [action] if action.needs_approval else []

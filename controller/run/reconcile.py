@@ -67,7 +67,7 @@ def prepare_run(
         replace=replace,
         display_only=display_only,
     )
-    return walk(inputs, partial(read_lockfile, project.root, project.state), lambda plan: plan)
+    return walk(inputs, partial(read_lockfile, project.root, project.records), lambda plan: plan)
 
 
 def run_until_settled(

@@ -3,12 +3,14 @@
 Each stage is a function of what the stages before it returned.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from controller.errors import InvalidInput, PolicyBroken
-from controller.lockfile.model import Lockfile
+from controller.lockfile.early import EarlyBuild, early_builds
+from controller.lockfile.model import Entry, Lockfile
+from controller.lockfile.pulls import read_pulls
 from controller.plan.actions import Blocked, BlockReason
 from controller.plan.approvals.held import cost_notes
 from controller.plan.desired import Desired
@@ -93,8 +95,43 @@ def _observe(loaded: Loaded, recorded: Lockfile, resolved: Resolved) -> Observed
         without_endpoints=not loaded.has_endpoints,
     )
     wanted = {desired.fingerprint for desired in resolved.desired.values()}
-    absent = find_absent(recorded.finetunes, open_backend, wanted, has_store=has_store)
-    return replace(observed, absent=absent)
+    early, remarks = _early(loaded, recorded, wanted)
+    entries = {**recorded.finetunes, **_as_entries(early)}
+    absent = find_absent(entries, open_backend, wanted, has_store=has_store)
+    if not loaded.inputs.display_only:
+        # A model that only another machine has is no help here: this one looks for its job, or trains.
+        early = {
+            key: one
+            for key, one in early.items()
+            if (one.build.backend, one.build.model_id) not in absent
+        }
+    return replace(observed, absent=absent, early=early, remarks={**observed.remarks, **remarks})
+
+
+def _early(
+    loaded: Loaded, recorded: Lockfile, wanted: Collection[str]
+) -> tuple[dict[str, EarlyBuild], dict[str, str]]:
+    """Return builds of pull requests that specs ask for, and remarks on records that are unreadable.
+
+    Git is asked only where something is not recorded.
+    """
+    known = {key for entry in recorded.finetunes.values() for key in entry.builds}
+    if known.issuperset(wanted):
+        return {}, {}
+    pulls = read_pulls(loaded.inputs.project.root)
+    builds = early_builds(pulls.records)
+    remarks = {
+        ref: f"what was trained for a pull request cannot be read: {why}"
+        for ref, why in pulls.unreadable.items()
+    }
+    return {key: one for key, one in builds.items() if key in wanted and key not in known}, remarks
+
+
+def _as_entries(early: Mapping[str, EarlyBuild]) -> dict[str, Entry]:
+    """Return builds of pull requests as entries, under names that no fine-tune has."""
+    return {
+        f"{one.name}@pr-{one.pull}": Entry(builds={key: one.build}) for key, one in early.items()
+    }
 
 
 def _wanted(resolved: Resolved) -> dict[str, str]:

@@ -21,6 +21,8 @@ class RunOptions:
     """Approval of a person; None to do only what needs no approval."""
     wait: bool = True
     """True to continue until no job of this run is open."""
+    trains_only: bool = False
+    """True to train, record and measure, and to leave production and everything else as it is."""
     lock_timeout_s: float = 600.0
     """Time to wait for another run that is recording."""
 
@@ -50,7 +52,7 @@ class Run:
     def lock(self, purpose: str) -> AbstractContextManager[LockedLockfile]:
         """Lock the lockfile; another run that waits for it shows the purpose."""
         project, timeout_s = self.prepared.loaded.inputs.project, self.options.lock_timeout_s
-        return lock_lockfile(project.root, project.state, timeout_s=timeout_s, purpose=purpose)
+        return lock_lockfile(project.root, project.records, timeout_s=timeout_s, purpose=purpose)
 
     def tell_once(self, message: str) -> None:
         """Report something that concerns the run as a whole, once."""

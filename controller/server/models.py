@@ -1,7 +1,8 @@
 """Models by the names that clients use, and the endpoints below `/v1/models`.
 
 Names are, in this order: base models of `ftctl.yaml`; fine-tunes in the lockfile; aliases in specs;
-models in the lockfile, by model ID; models from jobs of this server.
+models trained for pull requests, as `hours@pr-12`; models in the lockfile, by model ID; models from jobs of
+this server.
 """
 
 import time
@@ -30,6 +31,7 @@ from controller.project.project import Project
 from controller.prompted.examples import find_shots
 from controller.server.aliases import AliasTable, ServedAliases, stamp_of
 from controller.server.api.errors import ApiError, invalid
+from controller.server.canaries import Canaries
 from controller.server.jobs.job_record import JobRecord
 from controller.server.jobs.job_store import JobStore
 from controller.spec.load import FOLDER
@@ -96,10 +98,12 @@ class Catalog:
     _lockfile: tuple[object, Lockfile] = field(default_factory=lambda: (None, Lockfile()))
     """The lockfile, with the stamps of the files that it was read from."""
     _aliases: ServedAliases = field(init=False)
+    _canaries: Canaries = field(init=False)
 
     def __post_init__(self) -> None:
-        """Read aliases from the same repository."""
+        """Read aliases and pull requests from the same repository."""
         self._aliases = ServedAliases(self.project)
+        self._canaries = Canaries(self.project.root)
 
     @property
     def bases(self) -> dict[str, str]:
@@ -141,10 +145,11 @@ class Catalog:
         return next((job for job in self._jobs_with_models() if job.public_model == name), None)
 
     def index(self) -> list[dict[str, JsonValue]]:
-        """Return every model object: base models, jobs' models, fine-tunes by name, aliases."""
+        """Return every model object: bases, jobs' models, fine-tunes by name, aliases, canaries."""
         trained = [job.model_name for job in self._jobs_with_models()]
         table = self._alias_table()
-        names = [*self.bases, *trained, *self.lockfile().finetunes, *table.finetunes]
+        named = [*self.lockfile().finetunes, *table.finetunes, *self._canaries.builds()]
+        names = [*self.bases, *trained, *named]
         known = {name: self._known(name, table) for name in names}
         return [self._model_object(name, one) for name, one in known.items() if one is not None]
 
@@ -185,7 +190,8 @@ class Catalog:
 
     def _builds(self) -> list[Build]:
         entries = self.lockfile().finetunes.values()
-        return [build for entry in entries for build in entry.builds.values()]
+        recorded = [build for entry in entries for build in entry.builds.values()]
+        return [*recorded, *self._canaries.builds().values()]
 
     def _alias_table(self) -> AliasTable:
         return self._aliases.table(self.lockfile(), self.bases.keys())
@@ -221,6 +227,9 @@ class Catalog:
         if name in self.bases:
             return _Known(base=partial(self.base, name), base_id=name, made_s=self._since_s)
         finetune = self._finetune(name, table)
+        if finetune is None and (canary := self._canaries.builds().get(name)) is not None:
+            known = self._answering(canary.model_id, canary)
+            return None if known is None else replace(known, stands_for=canary.model_id)
         if finetune is None:
             build = next((build for build in self._builds() if build.model_id == name), None)
             return self._answering(name, build)

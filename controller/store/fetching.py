@@ -145,7 +145,7 @@ class Fetcher:
         """Return the recorded build of a model of this backend."""
         if ":" not in model_id:
             return None
-        lockfile = read_lockfile(self.project.root, self.project.state)
+        lockfile = read_lockfile(self.project.root, self.project.records)
         found = [
             build
             for _, build in named_builds(lockfile.finetunes)

@@ -69,7 +69,7 @@ def open_spec(project: Project, loaded: LoadedSpec) -> DatasetContext:
     problems = list(check_spec(loaded, opened, readings.answers))
     if problems:
         raise InvalidInput(problems)
-    lockfile = read_lockfile(project.root, project.state)
+    lockfile = read_lockfile(project.root, project.records)
     parents, _ = find_parents({loaded.name: loaded}, lockfile)
     readings = replace(readings, parents=parents)
     entry = lockfile.finetunes.get(loaded.name, Entry())

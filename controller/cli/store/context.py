@@ -36,7 +36,7 @@ def store_context(ctx: click.Context, names: Sequence[str] = ()) -> StoreContext
     """
     project = project_of(ctx)
     settings = require_store(load_settings(project.root))
-    entries = read_lockfile(project.root, project.state).finetunes
+    entries = read_lockfile(project.root, project.records).finetunes
     check_names(names, list(entries))
     chosen = {name: entry for name, entry in entries.items() if not names or name in names}
     store = ModelStore(project=project, settings=settings)

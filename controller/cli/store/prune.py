@@ -41,7 +41,7 @@ def command(ctx: click.Context, *, days: int, yes: bool, lock_timeout: float) ->
         message = "this clone lacks the older part of its history, which names builds to keep"
         raise FtctlError(message, "Type `git fetch --unshallow`, then the command again.")
     with lock_lockfile(
-        project.root, project.state, timeout_s=lock_timeout, purpose="store prune"
+        project.root, project.records, timeout_s=lock_timeout, purpose="store prune"
     ) as lockfile:
         if not yes:
             found = _find(context, lockfile, days)

@@ -33,7 +33,7 @@ def command(ctx: click.Context, names: tuple[str, ...], *, lock_timeout: float) 
     stored: list[dict[str, Json]] = []
     refused: list[Json] = []
     with lock_lockfile(
-        project.root, project.state, timeout_s=lock_timeout, purpose="store push"
+        project.root, project.records, timeout_s=lock_timeout, purpose="store push"
     ) as lockfile:
         chosen = {
             name: lockfile.entries[name] for name in context.entries if name in lockfile.entries

@@ -40,4 +40,7 @@ Action: TypeAlias = (
 )
 """Every kind of action, in the order of a run's summary."""
 
+TRAINING: tuple[type[BaseAction], ...] = (Train, Adopt, Resume, Record, Wait, Evaluate, Judge)
+"""Kinds that lead to a measured build, and change nothing in production."""
+
 KINDS: tuple[type[BaseAction], ...] = get_args(Action)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from backends.contract.inspector import Json
+from controller.lockfile.early import EarlyBuild
 from controller.plan.actions.base import ActionStyle, BaseAction, Row, build_words, if_it_passes
 from controller.plan.actions.groups import CancellingAction
 from controller.plan.fingerprint import short_id
@@ -22,11 +23,15 @@ class Reuse(CancellingAction):
     """True if its recorded scores were measured as this spec asks."""
     elsewhere: str | None = None
     """What to do, where the model is only at another machine: only there it can be reused."""
+    early: EarlyBuild | None = None
+    """The build, where it was trained for a pull request and the lockfile does not have it."""
     own_job = None
 
     @property
     def style(self) -> ActionStyle:
         """Words for people."""
+        if self.early is not None:
+            return _TAKE_OVER if self.promote else _JUDGE_EARLY
         return _GO_BACK if self.promote else _JUDGE
 
     @property
@@ -44,8 +49,10 @@ class Reuse(CancellingAction):
 
     def json(self) -> dict[str, Json]:
         """Return the build and its source, and what to do if the model is at another machine."""
-        elsewhere: dict[str, Json] = {} if self.elsewhere is None else {"elsewhere": self.elsewhere}
-        return {**self.effects_json(), **self.decisive(), **elsewhere}
+        more: dict[str, Json] = {} if self.elsewhere is None else {"elsewhere": self.elsewhere}
+        if self.early is not None:
+            more |= {"trained_for_pull": self.early.pull}
+        return {**self.effects_json(), **self.decisive(), **more}
 
     def production_after(self, now: str | None) -> str:
         """Return the recorded build, or what is there if that has to be judged first."""
@@ -67,3 +74,9 @@ class Reuse(CancellingAction):
 
 _GO_BACK = ActionStyle("=", "goes back to a recorded build", "to reuse", 30, done="reused")
 _JUDGE = ActionStyle("=", "will judge a recorded build", "to reuse", 30, done="reused")
+_TAKE_OVER = ActionStyle(
+    "=", "is already trained, and goes into production", "already trained", 29, done="taken over"
+)
+_JUDGE_EARLY = ActionStyle(
+    "=", "is already trained, and will be judged", "already trained", 29, done="taken over"
+)

@@ -25,6 +25,7 @@ WITH_SPEC: tuple[Rule, ...] = (
     builds.promote,
     builds.stop_at_gate,
     builds.reuse_shared,
+    builds.reuse_early,
     training.stop_after_failure,
     training.stop_without_answer,
     prompts.stop_without_base,

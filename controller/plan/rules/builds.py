@@ -1,5 +1,7 @@
 """Rules for a recorded build of the wanted inputs: how it gets into production. Pure."""
 
+from dataclasses import replace
+
 from backends.contract.deployments import DeploymentState
 from controller.lockfile.model import Build
 from controller.plan.actions import (
@@ -165,8 +167,19 @@ def reuse_shared(state: State) -> Reuse | None:
     return _reuse(state, build, source)
 
 
-def _reuse(state: State, build: Build, source: str) -> Reuse:
-    keeps = source == state.name or _holds_here(state, build)
+def reuse_early(state: State) -> Reuse | None:
+    """Use a build that was trained for a pull request before its merge."""
+    early = state.overview.observed.early.get(state.target)
+    if early is None or state.build is not None:
+        return None
+    action = _reuse(state, early.build, early.name, keeps=_holds_here(state, early.build))
+    before = f"already trained before the merge, for pull request {early.pull}"
+    return replace(action, reason=f"{before}, on {early.build.finished[:10]}", early=early)
+
+
+def _reuse(state: State, build: Build, source: str, *, keeps: bool | None = None) -> Reuse:
+    if keeps is None:
+        keeps = source == state.name or _holds_here(state, build)
     spec = state.desired.spec
     is_current = keeps and not (spec.has_held_out and state.stale_evaluation(build))
     passes = is_current and current_verdict(build, spec).passed

@@ -38,7 +38,7 @@ def is_to_store(prepared: PreparedRun) -> bool:
     if store is None:
         return False
     project = store.project
-    entries = read_lockfile(project.root, project.state).finetunes
+    entries = read_lockfile(project.root, project.records).finetunes
     return bool(to_store(store, entries, prepared.open_backend))
 
 

@@ -121,7 +121,7 @@ def _held(project: Project) -> Iterator[Lockfile | None]:
         with suppress(LockfileInvalid):
             held = stack.enter_context(
                 lock_lockfile(
-                    project.root, project.state, timeout_s=_LOCK_S, purpose="reconcile --watch"
+                    project.root, project.records, timeout_s=_LOCK_S, purpose="reconcile --watch"
                 )
             )
             # A file that was removed from the clone records nothing, and forgets nothing.
