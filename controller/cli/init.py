@@ -25,7 +25,7 @@ from controller.spec.settings import FILE as SETTINGS
 _INPUT = re.compile(r"^([a-z][a-z-]*)=([^\r\n]*)$")
 _INPUTS = (
     *("approve", "environment", "folder", "lfs", "openai-base-url", "package"),
-    "reconcile-environment",
+    *("plan-environment", "reconcile-environment"),
     *("requirements", "runner"),
 )
 
@@ -49,6 +49,9 @@ _INPUTS = (
 )
 @click.option("--branch", metavar="NAME", help="For --github: the default branch.")
 @click.option(
+    "--forks", is_flag=True, help="For --github: comment on pull requests from forks too."
+)
+@click.option(
     "--set",
     "given",
     metavar="INPUT=VALUE",
@@ -69,6 +72,7 @@ def command(
     service: bool,
     uses: str | None,
     branch: str | None,
+    forks: bool,
     given: tuple[str, ...],
     overwrite: bool,
 ) -> int:
@@ -80,13 +84,17 @@ def command(
     """
     root = (ctx.obj["folder"] / folder).resolve()
     if service:
-        return _make_service(root, alone=not (demo or github or gitlab or given or overwrite))
-    if not github and (branch or given or (not gitlab and (uses or overwrite))):
-        message = "--branch and --set are for --github, --uses and --overwrite for --gitlab too"
+        return _make_service(
+            root, alone=not (demo or github or gitlab or given or forks or overwrite)
+        )
+    if not github and (branch or given or forks or (not gitlab and (uses or overwrite))):
+        message = (
+            "--branch, --forks and --set are for --github, --uses and --overwrite for --gitlab too"
+        )
         raise FtctlError(message, "Add --github.")
     if github and gitlab:
         raise FtctlError("--github and --gitlab name two homes", "Type one after the other.")
-    options = GitHubOptions(uses=uses, branch=branch, inputs=_inputs(given))
+    options = GitHubOptions(uses=uses, branch=branch, inputs=_inputs(given), forks=forks)
     if github:
         workflows_home(options.uses)  # what is missing is told before anything is written
     if gitlab:
@@ -140,6 +148,8 @@ def _report(done: WrittenFiles) -> ExitCode:
         click.echo(f"kept {name}, which is as it should be")
     for name in done.differing:
         click.echo(f"left {name} alone, which says something else", err=True)
+    for name in done.outdated:
+        click.echo(f"remove {name}: fine-tunes.yml does its work now", err=True)
     if done.differing:
         if PIPELINE in done.differing:
             click.echo(f"Add to {PIPELINE}:\n{INCLUDE}", err=True)

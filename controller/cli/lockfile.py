@@ -8,7 +8,10 @@ from backends.atomic_files import write_atomic
 from controller.cli.common import project_of
 from controller.cli.group import Group
 from controller.errors import FtctlError
+from controller.lockfile.early import is_taken_over
 from controller.lockfile.merge import merge_texts
+from controller.lockfile.pulls import read_pulls
+from controller.lockfile.store import read_lockfile
 from controller.spec.settings import records_branch
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -36,6 +39,17 @@ def merge(base: Path, ours: Path, theirs: Path) -> None:
         remedy = "Take the other: git checkout --ours FILE, or git checkout --theirs FILE."
         raise FtctlError(message, remedy)
     write_atomic(ours.resolve(), merged)
+
+
+@command.command("taken-over")
+@click.pass_context
+def taken_over(ctx: click.Context) -> None:
+    """Print the pull requests whose early builds the lockfile has, a number a line."""
+    project = project_of(ctx)
+    recorded = read_lockfile(project.root, project.records)
+    for record in read_pulls(project.root).records:
+        if is_taken_over(record, recorded):
+            click.echo(record.pull)
 
 
 @command.command("branch")

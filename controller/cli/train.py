@@ -5,6 +5,7 @@ from dataclasses import replace
 import click
 
 from backends.atomic_files import write_atomic
+from backends.contract.errors import BackendError
 from controller.cli.approved import approve_cost_option, split_held
 from controller.cli.common import (
     ask,
@@ -20,7 +21,7 @@ from controller.cli.progress import open_screen
 from controller.cli.summary import finish
 from controller.errors import ExitCode, FtctlError
 from controller.lockfile.early import PullRecord, begin, joined, own_records
-from controller.lockfile.model import Entry, Lockfile, dump_lockfile
+from controller.lockfile.model import Entry, Lockfile, OpenJob, dump_lockfile
 from controller.lockfile.pulls import PREFIX, read_pulls, write_pull
 from controller.lockfile.store import OWN_LOCKFILE, lock_lockfile, read_lockfile
 from controller.plan.actions import TRAINING, Blocked, Deferred
@@ -160,10 +161,19 @@ def _cancel(project: Project, lock_timeout: float) -> ExitCode:
             if entry.job.id in shared:
                 click.echo(f"{name}: job {entry.job.id} continues: the repository follows it too")
             else:
-                backend_for(project, entry.job.backend).cancel(entry.job.id)
-                click.echo(f"{name}: asked job {entry.job.id} to stop")
+                _stop(project, name, entry.job)
             lockfile.record(name, entry.model_copy(update={"job": None}))
     return ExitCode.DONE
+
+
+def _stop(project: Project, name: str, job: OpenJob) -> None:
+    """Cancel a job; one that cannot be is named, and recorded no longer."""
+    try:
+        backend_for(project, job.backend).cancel(job.id)
+    except BackendError as error:
+        click.echo(f"{name}: job {job.id} could not be cancelled: {error.one_line}", err=True)
+    else:
+        click.echo(f"{name}: asked job {job.id} to stop")
 
 
 def _publish(project: Project, pull: int, *, quiet: bool) -> None:

@@ -16,9 +16,9 @@ from controller.repository_files import CannotRead, resolve_inside
 from controller.spec.load import FOLDER, LoadedSpec
 
 _TEMPLATES = Path(__file__).with_name("workflows")
-_NAMES = ("fine-tunes.yml", "fine-tunes-comment.yml", "fine-tunes-plan.yml")
-_PLAN_INPUTS = {"folder", "lfs", "openai-base-url", "package", "requirements"}
-"""Inputs that the workflow for plans with keys has too."""
+_CALLER, _FORKS = "fine-tunes.yml", "fine-tunes-comment.yml"
+_OUTDATED = ".github/workflows/fine-tunes-plan.yml"
+"""File that earlier versions wrote, and whose work the caller does now."""
 _USES = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+@[\w./-]+$")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BRANCH = re.compile(r"^[A-Za-z0-9_][\w./-]*$")
@@ -39,6 +39,8 @@ class GitHubOptions:
     """Default branch."""
     inputs: tuple[tuple[str, str], ...] = ()
     """Inputs of the workflow, by name, as a person gave them."""
+    forks: bool = False
+    """True to show plans of pull requests from forks as comments too, which takes a second file."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,6 +52,8 @@ class WrittenFiles:
     """Files that were as they should be."""
     differing: list[str] = field(default_factory=list)
     """Files of somebody else, which were left alone."""
+    outdated: list[str] = field(default_factory=list)
+    """Files of an earlier version that do again what another file does."""
 
 
 def write_github_files(
@@ -71,6 +75,8 @@ def write_github_files(
     done = WrittenFiles()
     for name, text in texts.items():
         write_file(top, f".github/workflows/{name}", text, done, overwrite=overwrite)
+    if (top / _OUTDATED).exists():
+        done.outdated.append(_OUTDATED)
     add_merge_driver(top, prefix, done)
     if not any((top / name).exists() for name in _OWNER_FILES):
         write_file(
@@ -105,17 +111,15 @@ def workflow_texts(
         inputs.setdefault("folder", prefix.rstrip("/"))
     if _has_lfs(top):
         inputs.setdefault("lfs", "true")
-    planning = {name: value for name, value in inputs.items() if name in _PLAN_INPUTS}
     values = {
         "USES": uses,
         "REF": ref,
         "BRANCH": json.dumps(branch),
         "PATHS": json.dumps([*trigger_paths(prefix, specs), "!**/ftctl.lock"], ensure_ascii=False),
         "WITH": _with(inputs),
-        "WITH_PLAN": _with(planning),
     }
     texts = {}
-    for name in _NAMES:
+    for name in (_CALLER, _FORKS) if options.forks else (_CALLER,):
         text = (_TEMPLATES / name).read_text(encoding="utf-8")
         for key, value in values.items():
             text = text.replace(f"@{key}@", value)

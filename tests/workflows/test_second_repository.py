@@ -121,8 +121,11 @@ def _story(second):
 
     planned, commented = second.plan(pull, "more")
     laps("plan and comment")
-    assert planned.results == {"ftctl / plan / Plan": "success"}, second.said(planned)
-    assert commented.results == {"ftctl / Comment": "success"}, second.said(commented)
+    assert planned is commented
+    assert planned.results == {
+        "ftctl / plan / Plan": "success",
+        "ftctl / comment / Comment": "success",
+    }, second.said(planned)
     (comment,) = second.comments(pull)
     assert "1 to train" in comment
 

@@ -10,6 +10,8 @@ import yaml
 
 from controller.project.github import GitHubOptions, workflow_texts
 from controller.spec.load import read_specs
+from tests.workflows.harness import expressions
+from tests.workflows.harness.runner import Run
 from tests.workflows.repositories import GITHUB, ROOT, WORKFLOWS, jobs, read, steps
 
 pytestmark = pytest.mark.skipif(
@@ -43,12 +45,107 @@ def test_a_workflow_gives_nothing_away_by_default(path):
     workflow = read(path)
     assert workflow["permissions"] == {}
     started = {*workflow["on"]}
-    assert "pull_request_target" not in started
     # Started with the rights of the default branch: it may do nothing but call one workflow.
-    for event, called in (("workflow_run", "comment.yml"), ("issue_comment", "replan.yml")):
+    called = {"workflow_run": "comment.yml", "issue_comment": "ftctl.yml"}
+    for event, file in (called | {"pull_request_target": "ftctl.yml"}).items():
         if event in started:
             (job,) = workflow["jobs"].values()
-            assert job["uses"] == f"$/.github/workflows/{called}"
+            assert job["uses"] == f"$/.github/workflows/{file}"
+
+
+OWN = {"head": {"repo": {"full_name": "acme/models"}}, "labels": []}
+FORK = {"head": {"repo": {"full_name": "mallory/models"}}, "labels": []}
+OURS = {"name": "ftctl/train"}
+
+
+@pytest.mark.parametrize(
+    ("name", "event", "expected"),
+    [
+        ("pull_request", {"pull_request": OWN}, {"plan", "comment"}),
+        ("pull_request", {"pull_request": FORK}, {"plan"}),
+        ("merge_group", {}, {"plan"}),
+        ("push", {}, {"apply"}),
+        ("schedule", {}, {"drift"}),
+        ("issue_comment", {"comment": {"body": "/ftctl plan"}}, {"replan"}),
+        ("issue_comment", {"comment": {"body": "LGTM"}}, set()),
+        *(
+            ("workflow_dispatch", {"inputs": {"action": action}}, {job})
+            for action, job in {
+                "apply": "apply",
+                "reconcile": "reconcile",
+                "follow": "reconcile",
+                "drift": "drift",
+                "train 1 abc": "train",
+                "cancel 1": "train",
+            }.items()
+        ),
+        ("workflow_dispatch", {"inputs": {"action": ""}}, set()),
+        (
+            "pull_request_target",
+            {"action": "labeled", "label": OURS, "pull_request": OWN},
+            {"label"},
+        ),
+        (
+            "pull_request_target",
+            {"action": "unlabeled", "label": OURS, "pull_request": FORK},
+            {"label"},
+        ),
+        (
+            "pull_request_target",
+            {"action": "labeled", "label": {"name": "bug"}, "pull_request": OWN},
+            set(),
+        ),
+        ("pull_request_target", {"action": "synchronize", "pull_request": OWN}, set()),
+        (
+            "pull_request_target",
+            {"action": "synchronize", "pull_request": {**FORK, "labels": [OURS]}},
+            {"label"},
+        ),
+        ("pull_request_target", {"action": "closed", "pull_request": FORK}, set()),
+    ],
+)
+def test_an_event_starts_its_own_jobs_and_no_others(name, event, expected):
+    """Also what starts with the rights of the default branch, for whatever a stranger may send."""
+    run = Run.__new__(Run)
+    github = {"event_name": name, "event": event, "repository": "acme/models"}
+    needs = {"plan": {"result": "success"}}
+    started = {
+        job
+        for job, written in read(GITHUB / "workflows/ftctl.yml")["jobs"].items()
+        if expressions.condition(
+            written["if"], {"github": github, "needs": needs}, run.functions([])
+        )
+    }
+    assert started == expected
+
+
+def test_what_hears_of_a_label_checks_nothing_out_and_sees_no_key():
+    job = read(GITHUB / "workflows/ftctl.yml")["jobs"]["label"]
+    assert [step["uses"] for step in job["steps"]] == ["$/.github/actions/label"]
+    assert job["permissions"] == {"actions": "write", "pull-requests": "write"}
+    assert "secrets" not in json.dumps(job)
+
+
+def test_training_before_the_merge_runs_nothing_of_the_pull_request():
+    job = read(GITHUB / "workflows/train.yml")["jobs"]["train"]
+    assert job["environment"]
+    assert job["if"].endswith("github.ref_name == github.event.repository.default_branch")
+    base, pull = (step["with"] for step in job["steps"] if "checkout@" in step.get("uses", ""))
+    assert base["ref"] == "${{ github.event.repository.default_branch }}"
+    assert pull["ref"] == "${{ needs.request.outputs.merge }}"
+    assert (pull["path"], pull["fetch-depth"]) == ("pull-request", "2")
+    assert [step for step in job["steps"] if "run" in step] == []
+    # What decides where keys are sent is looked at before, and nothing with keys runs if it differs.
+    names = [step.get("id", step.get("uses")) for step in job["steps"]]
+    after = job["steps"][names.index("begin") + 1 :]
+    keyed = [step for step in after if "secrets." in json.dumps(step)]
+    assert len(keyed) == 3
+    for step in keyed:
+        checks_itself = step["uses"] == "$/.github/actions/plan"
+        assert "if" not in step or "steps.begin.outcome" in step["if"] or checks_itself
+    assert not any(
+        "secrets." in json.dumps(step) for step in job["steps"][: names.index("begin") + 1]
+    )
 
 
 def test_a_plan_with_keys_runs_nothing_of_the_pull_request():
@@ -74,6 +171,11 @@ def test_a_job_says_what_it_needs_and_how_long_it_may_take(path, name, job):
     allowed = {
         ("comment", "comment"): {"pull-requests"},
         ("replan", "comment"): {"pull-requests"},
+        ("train", "train"): {"contents"},
+        ("train", "comment"): {"pull-requests"},
+        ("train", "follow"): {"actions"},
+        ("train", "cancel"): {"contents"},
+        ("ftctl", "label"): {"actions", "pull-requests"},
         ("apply", "apply"): {"contents", "statuses"},
         ("apply", "follow"): {"actions"},
         ("reconcile", "reconcile"): {"contents", "statuses"},
@@ -83,15 +185,17 @@ def test_a_job_says_what_it_needs_and_how_long_it_may_take(path, name, job):
         ("ftctl", "apply"): {"actions", "contents", "statuses"},
         ("ftctl", "reconcile"): {"actions", "contents", "statuses"},
         ("ftctl", "drift"): {"issues"},
-        ("fine-tunes", "ftctl"): {"actions", "contents", "issues", "statuses"},
+        ("ftctl", "comment"): {"pull-requests"},
+        ("ftctl", "replan"): {"pull-requests"},
+        ("ftctl", "train"): {"actions", "contents", "pull-requests"},
+        ("fine-tunes", "ftctl"): {"actions", "contents", "issues", "pull-requests", "statuses"},
         ("fine-tunes-comment", "ftctl"): {"pull-requests"},
-        ("fine-tunes-plan", "ftctl"): {"pull-requests"},
     }
     assert writes == allowed.get((path.stem, name), set())
     if "uses" in job:
         return
     assert 0 < int(job["timeout-minutes"]) < 360
-    short = {"follow", "report", "request"}  # of one run, and safe to run twice
+    short = {"follow", "label", "report", "request"}  # of one run, and safe to run twice
     assert "concurrency" in job or "concurrency" in read(path) or name in short
 
 
@@ -131,6 +235,7 @@ def test_only_jobs_with_an_environment_see_keys():
     assert seen == {
         *(("apply", "apply"), ("reconcile", "reconcile"), ("drift", "plan")),
         ("replan", "plan"),
+        *(("train", "train"), ("train", "cancel")),
     }
 
 
@@ -147,11 +252,11 @@ def test_a_required_check_always_reports():
 
 
 def test_our_own_repository_uses_the_files_that_it_gives_to_others():
-    options = GitHubOptions(uses=".", branch="main")
+    options = GitHubOptions(uses=".", branch="main", forks=True)
     specs, _ = read_specs(ROOT)
     for name, text in workflow_texts(ROOT, "", specs.values(), options).items():
         assert (GITHUB / "workflows" / name).read_text() == text, (
-            "Type `ftctl init --github --uses .`"
+            "Type `ftctl init --github --forks --uses .`"
         )
     assert "/finetunes/ftctl.lock merge=ftctl" in (ROOT / ".gitattributes").read_text()
 

@@ -47,15 +47,26 @@ def merged_pulls(github: GitHub, branch: str) -> Iterator[Json]:
             yield pull
 
 
-def plan_of(github: GitHub, pull: Json) -> bytes | None:
-    """Return the newest plan of a pull request that was there before it was merged; None without one."""
-    head, merged = pull["head"]["sha"], _time(pull["merged_at"])
+def plan_of(github: GitHub, pull: Json, branch: str) -> bytes | None:
+    """Return the newest plan of a pull request, of one that is merged the newest before that.
+
+    Args:
+        github: The repository.
+        pull: The pull request.
+        branch: The default branch.
+
+    Returns:
+        None without a plan.
+    """
+    head = pull["head"]["sha"]
+    merged = _time(pull["merged_at"]) if pull["merged_at"] else datetime.now(UTC)
     artifacts = []
     name = f"{ARTIFACT}-{head}"
     for one in github.pages("/actions/artifacts", "artifacts", name=name):
         run = github.get(f"/actions/runs/{one['workflow_run']['id']}") or {}
-        # That event starts the workflow of the default branch only.
-        if run.get("event") == "issue_comment":
+        # A comment starts the workflow of the default branch only; by hand, others can be started.
+        is_by_hand = run.get("event") == "workflow_dispatch" and run.get("head_branch") == branch
+        if run.get("event") == "issue_comment" or is_by_hand:
             artifacts.append((one, name))
     if not is_from_fork(pull):
         query = {"event": "pull_request", "head_sha": head}
@@ -73,13 +84,13 @@ def plan_of(github: GitHub, pull: Json) -> bytes | None:
     return github.artifact(newest["workflow_run"]["id"], name, LIMIT_BYTES).get("plan.json")
 
 
-def approves_cost(github: GitHub, pull: Json) -> bool:
-    """Return True if the label is on a pull request, and somebody with write access put it there."""
-    if LABEL not in {label["name"] for label in pull["labels"]}:
+def is_labelled(github: GitHub, pull: Json, name: str) -> bool:
+    """Return True if a label is on a pull request, and somebody with write access put it there."""
+    if name not in {label["name"] for label in pull["labels"]}:
         return False
     by = ""
     for event in github.pages(f"/issues/{pull['number']}/events"):
-        if event["event"] == "labeled" and event["label"]["name"] == LABEL:
+        if event["event"] == "labeled" and event["label"]["name"] == name:
             by = (event["actor"] or {}).get("login", "")
     return bool(by) and may_approve(github, by)
 
@@ -116,14 +127,14 @@ def main() -> None:
     )
     options, cost, found = ["--approved", str(folder / "none.json")], 0.0, []
     for pull in merged_pulls(github, os.environ["BRANCH"]):
-        plan = plan_of(github, pull)
+        plan = plan_of(github, pull, os.environ["BRANCH"])
         if plan is None:
             continue
         path = folder / f"pull-{pull['number']}.json"
         path.write_bytes(plan)
         options += ["--approved", str(path)]
         found.append(pull["number"])
-        if approves_cost(github, pull):
+        if is_labelled(github, pull, LABEL):
             cost += highest_cost(plan)
     if cost:
         options += ["--approve-cost", str(math.ceil(cost))]

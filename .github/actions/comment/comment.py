@@ -121,7 +121,8 @@ def main() -> None:
     number, head = os.environ.get("PULL", ""), os.environ.get("HEAD", "")
     if number:
         run = github.get(f"/actions/runs/{os.environ['GITHUB_RUN_ID']}")
-        artifact = f"{ARTIFACT}-{head}"
+        # One that planned without keys is a part of the run that the pull request started.
+        artifact = ARTIFACT if run["event"] == "pull_request" else f"{ARTIFACT}-{head}"
     else:
         run, artifact = event()["workflow_run"], ARTIFACT
         if run["event"] != "pull_request":

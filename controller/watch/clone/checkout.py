@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controller.errors import FtctlError
+from controller.lockfile.pulls import REFSPEC
 from controller.spec.load import FOLDER
 from controller.spec.settings import FILE as SETTINGS
 from controller.watch.clone.git import Git
@@ -71,13 +72,14 @@ class Checkout:
         )
 
     def fetch(self) -> str:
-        """Fetch the branch, and return its newest commit.
+        """Fetch the branch, and what was trained for pull requests; return the branch's newest commit.
 
         Raises:
             GitFailed: There is no answer, no permission, or no such branch.
         """
         branch = f"+refs/heads/{self.upstream.branch}:{self._remote}"
-        self.git.ask("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "origin", branch)
+        quiet = ("--quiet", "--no-tags", "--no-recurse-submodules", "--prune")
+        self.git.ask("fetch", *quiet, "origin", branch, REFSPEC)
         return self.git.run("rev-parse", "--verify", f"{self._remote}^{{commit}}")
 
     def push(self, commit: str) -> None:

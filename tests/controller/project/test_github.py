@@ -58,6 +58,9 @@ def test_a_new_repository_gets_specs_and_workflows(top, init):
         "branches": ["trunk"],
         "paths": ["finetunes/**", "ftctl.yaml", "!**/ftctl.lock"],
     }
+    assert len((top / WORKFLOW).read_text().splitlines()) <= 17
+    assert not (top / COMMENT).exists()
+    assert init(top, *USES, "--forks")[0] == 0
     comment = workflow(top, COMMENT)
     assert comment["on"]["workflow_run"]["workflows"] == [workflow(top)["name"]]
     assert comment["jobs"]["ftctl"]["permissions"] == {"actions": "read", "pull-requests": "write"}
@@ -115,8 +118,7 @@ def test_what_a_person_wrote_is_left_alone_unless_asked(top, init):
     init(top, *USES)
     (top / WORKFLOW).write_text("name: mine\n")
     (top / ".github/CODEOWNERS").write_text("* @us\n")
-    (top / COMMENT).unlink()
-    code, said = init(top, *USES)
+    code, said = init(top, *USES, "--forks")
     assert code == 1
     assert f"left {WORKFLOW} alone, which says something else" in said
     assert "type the command again with --overwrite" in said

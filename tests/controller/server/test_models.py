@@ -6,12 +6,17 @@ from chat_helpers import record
 from serve_helpers import BASE, Trainer
 
 from backends.contract.errors import BackendError
+from controller.lockfile.early import PullRecord
+from controller.lockfile.model import Entry, Lockfile, parse_lockfile
+from controller.lockfile.pulls import write_pull
 from controller.project.project import Project
+from controller.server import canaries
 from controller.server.api.errors import ApiError
 from controller.server.jobs.job_record import JobRecord
 from controller.server.jobs.job_store import JobStore
 from controller.server.models import Catalog
 from controller.spec.settings import ServeSettings
+from tests.workflows.repositories import git
 
 OFFERED = [f"../models/{BASE}", "org/hub"]
 
@@ -152,3 +157,33 @@ def test_the_end_of_a_base_model_is_that_of_its_models_and_a_model_may_have_its_
     dates = {model["id"]: model["shutdown_date"] for model in catalog.index()}
     assert dates == {BASE: "2027-01-14", "org/hub": None, name: "2027-01-14", "cafe": "2026-12-24"}
     assert catalog.unknown_ends() == ["nobody"]
+
+
+def test_a_model_of_a_pull_request_answers_until_its_end(catalog, tmp_path, monkeypatch):
+    """It is listed, stands for its build, and is gone with the reference."""
+    record(tmp_path, cafe=("local-gpu", "m"))
+    lockfile = parse_lockfile((tmp_path / "finetunes/ftctl.lock").read_bytes(), "")
+    (build,) = lockfile.finetunes["cafe"].builds.values()
+    early = build.model_copy(update={"model_id": "early", "fingerprint": f"ft1:{'e' * 64}"})
+    entry = Entry(candidate=early.fingerprint, builds={early.fingerprint: early})
+    git(tmp_path, "init", "--quiet")
+    monkeypatch.setattr(canaries, "LOOK_S", 0.0)
+    assert "cafe@pr-12" not in [model["id"] for model in catalog.index()]
+    with pytest.raises(ApiError, match="does not exist"):
+        catalog.resolve("cafe@pr-12")
+
+    made = PullRecord(pull=12, lockfile=Lockfile(finetunes={"cafe": entry}))
+    assert write_pull(tmp_path, made)
+    assert not write_pull(tmp_path, made)
+    assert [model["id"] for model in catalog.index()][-1] == "cafe@pr-12"
+    assert catalog.describe("cafe@pr-12")["model_id"] == "early"
+    target = catalog.resolve("cafe@pr-12")
+    assert (target.model, target.public_id) == ("early", "early")
+    assert catalog.resolve("cafe").model == "m"
+    assert catalog.resolve("early").model == "early"
+    assert catalog.is_wanted("early", besides="ftjob-1")
+
+    write_pull(tmp_path, PullRecord(pull=12, lockfile=Lockfile()))
+    with pytest.raises(ApiError, match="does not exist"):
+        catalog.resolve("cafe@pr-12")
+    assert "cafe@pr-12" not in [model["id"] for model in catalog.index()]

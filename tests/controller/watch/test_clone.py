@@ -9,6 +9,7 @@ import pytest
 
 from controller.errors import FtctlError, LockfileInvalid
 from controller.lockfile.model import FORMAT, dump_lockfile, parse_lockfile
+from controller.lockfile.pulls import list_pulls
 from controller.project.project import Project
 from controller.watch.clone.checkout import followed, open_checkout
 from controller.watch.clone.git import Git, GitFailed, Trouble, git_environment
@@ -72,6 +73,15 @@ def test_records_go_on_top_of_what_others_pushed(clone, remote):
     # Nothing is left to do, and nothing is pushed.
     assert clone.sync().recorded == ()
     assert len(remote.log()) == 3
+
+
+def test_what_was_trained_for_pull_requests_is_fetched_and_forgotten(clone, remote):
+    git(remote.origin, "update-ref", "refs/ftctl/pr-12", remote.tip)
+    clone.sync()
+    assert list(list_pulls(clone.folder)) == [12]
+    git(remote.origin, "update-ref", "-d", "refs/ftctl/pr-12")
+    clone.sync()
+    assert list_pulls(clone.folder) == {}
 
 
 def test_a_push_that_loses_the_race_is_repeated(clone, remote, tmp_path):

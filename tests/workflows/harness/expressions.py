@@ -119,7 +119,10 @@ class _Parser:
     def look_up(self, path):
         first, *rest = path.split(".")
         value = self.context[first]
-        for part in rest:
+        for number, part in enumerate(rest):
+            if part == "*":
+                left = rest[number + 1 :]
+                return [_within(one, left) for one in value or []]
             value = value.get(part) if isinstance(value, dict) else None
         return value
 
@@ -128,6 +131,12 @@ class _Parser:
             self.tokens.pop(0)
             return True
         return False
+
+
+def _within(value, path):
+    for part in path:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def _equal(one, other):

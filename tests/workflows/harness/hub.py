@@ -242,6 +242,32 @@ class Hub:
         pull = repository["pulls"].get(int(parameters[0]))
         return _json(404, {}) if pull is None else _json(200, pull)
 
+    def remove_label_route(self, repository, parameters, *_):
+        pull = repository["pulls"][int(parameters[0])]
+        if parameters[1] not in {one["name"] for one in pull["labels"]}:
+            return _json(404, {"message": "Label does not exist"})
+        pull["labels"] = [one for one in pull["labels"] if one["name"] != parameters[1]]
+        return _json(200, pull["labels"])
+
+    def ref_route(self, repository, parameters, *_):
+        done = subprocess.run(
+            [
+                "git",
+                "-C",
+                str(repository["path"]),
+                "rev-parse",
+                "--verify",
+                f"refs/{parameters[0]}",
+            ],
+            env=ENVIRONMENT,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        if done.returncode:
+            return _json(404, {"message": "Not Found"})
+        return _json(200, {"object": {"sha": done.stdout.decode().strip()}})
+
     def events_route(self, repository, parameters, *_):
         return _json(200, repository["pulls"][int(parameters[0])].get("events", []))
 
@@ -359,6 +385,8 @@ ROUTES = (
     ("GET", r"contents/(.+)", "contents", Hub.contents_route),
     ("GET", r"pulls", "pull-requests", Hub.pulls_route),
     ("GET", rf"pulls/{N}", "pull-requests", Hub.pull_route),
+    ("DELETE", rf"issues/{N}/labels/([\w%.-]+)", "pull-requests:write", Hub.remove_label_route),
+    ("GET", r"git/ref/(.+)", "contents", Hub.ref_route),
     ("GET", rf"issues/{N}/events", "pull-requests", Hub.events_route),
     ("GET", r"collaborators/([\w%.-]+)/permission", "metadata", Hub.permission_route),
     ("GET", r"actions/runs", "actions", Hub.runs_route),

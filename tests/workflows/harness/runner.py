@@ -50,7 +50,7 @@ class Run:
             self.github["event_name"],
             path=file,
             head_sha=self.github.get("head_sha", sha),
-            head_branch=self.github.get("head_ref", ""),
+            head_branch=self.github.get("head_ref") or self.github.get("ref_name", ""),
             head_repository=self.github.get("head_repository"),
         )
         self.github = {
@@ -138,7 +138,8 @@ class Run:
             "failure": lambda: "failure" in bad,
             "cancelled": lambda: "cancelled" in bad,
             "format": lambda text, *given: text.format(*given),
-            "startsWith": lambda text, start: text.casefold().startswith(start.casefold()),
+            "contains": lambda many, one: one in (many or []),
+            "startsWith": lambda text, start: (text or "").casefold().startswith(start.casefold()),
         }
 
     @staticmethod

@@ -1,5 +1,6 @@
 """A second repository at the stand-in for GitHub, which calls the workflows of ftctl's own."""
 
+import copy
 import json
 import shutil
 import subprocess
@@ -15,7 +16,6 @@ from tests.workflows.repositories import ENVIRONMENT, ROOT, git
 OWN = "acme/ftctl"
 NAME = "acme/models"
 WORKFLOW = ".github/workflows/fine-tunes.yml"
-KEYED = ".github/workflows/fine-tunes-plan.yml"
 COMMENT = ".github/workflows/fine-tunes-comment.yml"
 KEY = "a-token-for-tests"
 BASE = "small-ko"
@@ -169,6 +169,8 @@ class Second:
             "files": [{"filename": name} for name in (files or names) if name],
             "changed_files": len(names),
             "labels": [],
+            "merged": False,
+            "merged_at": None,
         }
         self.repository["pulls"][number] = pull
         return pull
@@ -187,7 +189,7 @@ class Second:
         commit = self.merged(branch, message=f"Merge pull request #{pull['number']}")
         git(self.repository["path"], "update-ref", f"refs/heads/{self.branch}", commit)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        pull |= {"state": "closed", "merged_at": now, "updated_at": now}
+        pull |= {"state": "closed", "merged": True, "merged_at": now, "updated_at": now}
         return commit
 
     # ---- runs
@@ -223,7 +225,7 @@ class Second:
         return run
 
     def plan(self, pull, branch):
-        """Run what a pull request starts, then what that run's end starts."""
+        """Run what a pull request starts, and for a fork what that run's end starts."""
         owner = pull["head"]["owner"]
         repository = {"full_name": f"{owner}/models", "owner": {"login": owner}}
         run = self.run(
@@ -236,7 +238,7 @@ class Second:
             head_sha=pull["head"]["sha"],
             head_repository=repository,
         )
-        return run, self.comment_on(run)
+        return run, self.comment_on(run) if owner != "acme" else run
 
     def comment_on(self, run):
         """Run what the end of a run starts: the workflow of the default branch."""
@@ -253,7 +255,22 @@ class Second:
             "comment": {"body": text, "user": {"login": by}},
         }
         tip = git(self.repository["path"], "rev-parse", self.branch).strip()
-        return self.run("issue_comment", event, tip, file=KEYED)
+        return self.run("issue_comment", event, tip)
+
+    def label(self, pull, name="ftctl/train", *, by="owner", action="labeled", **options):
+        """Set or remove a label; run what that starts."""
+        known = [one for one in pull["labels"] if one["name"] != name]
+        pull["labels"] = [*known, {"name": name}] if action == "labeled" else known
+        event = {"event": action, "label": {"name": name}, "actor": {"login": by}}
+        pull.setdefault("events", []).append(event)
+        pull |= {"mergeable": True, "merge_commit_sha": self.merged(pull["head"]["sha"])}
+        return self.target(pull, action, label={"name": name}, sender={"login": by}, **options)
+
+    def target(self, pull, action, **event):
+        """Run what an event of a pull request starts in the default branch."""
+        event = {"action": action, "pull_request": copy.deepcopy(pull), **event}
+        tip = git(self.repository["path"], "rev-parse", self.branch).strip()
+        return self.run("pull_request_target", event, tip)
 
     def pushed(self, commit, **options):
         """Run what a push to the default branch starts."""
