@@ -396,12 +396,18 @@ def shown(path):
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
+def nodes(path):
+    """Return all parts of a module's tree, in the order of `ast.walk`: half of these tests look."""
+    return list(ast.walk(tree(path)))
+
+
 def imported(path, known):
     """Yield (line, module) for every import of our own modules, wherever it is.
 
     A module that is loaded by its name in a string counts as well.
     """
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -426,7 +432,7 @@ def expect_none(found, advice=""):
 
 
 def functions(path):
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
@@ -542,7 +548,7 @@ def test_the_core_has_no_files_no_clock_and_no_chance(pattern):
     assert paths, f"{pattern} fits no file: the list is out of date"
     found = []
     for path in paths:
-        for node in ast.walk(tree(path)):
+        for node in nodes(path):
             names = []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
@@ -641,7 +647,7 @@ def test_the_controller_names_no_backend():
         f"{shown(path)}:{node.lineno}: {node.value!r}"
         for path in sources().values()
         if path.is_relative_to(ROOT / "controller")
-        for node in ast.walk(tree(path))
+        for node in nodes(path)
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
         and (node.value == "local-gpu" or re.match(r"backends\.(local_gpu|openai)\b", node.value))

@@ -37,7 +37,9 @@ def found_patterns() -> Iterator[Found]:
     for path in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         # Reading all modules as trees takes seconds, and this happens before any test.
-        tree = ast.parse(text if re.search(r"\bre\b", text) else "")
+        if not re.search(r"^\s*(import .*\bre\b|from re import)", text, re.MULTILINE):
+            continue
+        tree = ast.parse(text)
         if not any(_imports_re(node) for node in ast.walk(tree)):
             continue
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

@@ -245,6 +245,7 @@ def test_an_answer_that_nobody_reads_is_given_up(world):
     assert world.engine.pid == pid
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_killed_child_is_told_of_and_replaced(world):
     before = whole(world.engine.generate(None, ask("카페"), Sampling(max_tokens=9)))
     pid = world.engine.pid

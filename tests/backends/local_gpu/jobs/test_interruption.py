@@ -140,17 +140,22 @@ def test_a_checkpoint_of_another_job_is_refused(backend, make_request, wait, run
     assert "belongs to another job" in ended.error
 
 
-def test_many_who_submit_at_once_start_one_child(backend, make_request, wait, run_folder, tmp_path):
+def test_many_who_submit_at_once_start_one_child(
+    backend, make_request, wait, run_folder, tmp_path, warm_python, monkeypatch
+):
     request = make_request(num_train_epochs=1)
     code = (
         "import sys, pickle, pathlib\n"
         "from backends.local_gpu.backend import create\n"
+        "sys.executable = sys.argv[3]\n"
         "request = pickle.loads(bytes.fromhex(sys.argv[2]))\n"
         "print(create(pathlib.Path(sys.argv[1])).submit(request).id)\n"
     )
     import pickle  # noqa: PLC0415
 
-    arguments = [sys.executable, "-c", code, str(tmp_path / "state"), pickle.dumps(request).hex()]
+    state, sent = str(tmp_path / "state"), pickle.dumps(request).hex()
+    arguments = [sys.executable, "-c", code, state, sent, warm_python]
+    monkeypatch.setattr(sys, "executable", warm_python)
     threads = [
         threading.Thread(target=backend.submit, args=(request,), daemon=True) for _ in range(4)
     ]

@@ -48,8 +48,9 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def cafe(shell, made):
+def cafe(shell, made, warm):
     """Return the repository, with the base model inside and the adapter outside of it."""
+    assert warm
     shutil.copytree(made / "models", shell.root / "models")
     shutil.copytree(made / "cafe-lora", shell.root.parent / "cafe-lora")
     return shell
