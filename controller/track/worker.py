@@ -9,6 +9,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import Any, cast
 
 from controller.data.extras import import_extra
 from controller.errors import FtctlError
@@ -22,6 +23,9 @@ def main() -> None:
     sys.excepthook = partial(_answer_error, answer_to)
     asked = json.load(sys.stdin)
     tracker = asked["tracker"]
+    if tracker == "tensorboard":
+        # Its library imports torch where there is one, which takes seconds; it gets no tensors.
+        cast(Any, sys.modules)["torch"] = None
     sink = import_extra(
         f"controller.track.sinks.{tracker}", extra=tracker, what=f"writing to {tracker}"
     )

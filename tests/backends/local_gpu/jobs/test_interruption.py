@@ -19,6 +19,7 @@ from backends.local_gpu.json_files import read_json
 from tests.children import child
 
 pytestmark = pytest.mark.torch
+PYTHON = sys.executable
 
 LONG = {"num_train_epochs": 8, "lora_dropout": 0.1, "per_device_train_batch_size": 4}
 """48 steps in 8 epochs."""
@@ -141,7 +142,7 @@ def test_a_checkpoint_of_another_job_is_refused(backend, make_request, wait, run
 
 
 def test_many_who_submit_at_once_start_one_child(
-    backend, make_request, wait, run_folder, tmp_path, warm_python, monkeypatch
+    backend, make_request, wait, run_folder, tmp_path, warm
 ):
     request = make_request(num_train_epochs=1)
     code = (
@@ -154,8 +155,7 @@ def test_many_who_submit_at_once_start_one_child(
     import pickle  # noqa: PLC0415
 
     state, sent = str(tmp_path / "state"), pickle.dumps(request).hex()
-    arguments = [sys.executable, "-c", code, state, sent, warm_python]
-    monkeypatch.setattr(sys, "executable", warm_python)
+    arguments = [PYTHON, "-c", code, state, sent, warm]
     threads = [
         threading.Thread(target=backend.submit, args=(request,), daemon=True) for _ in range(4)
     ]
