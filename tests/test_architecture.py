@@ -79,6 +79,9 @@ LAYERS = (
     ("backends.local_gpu.inference",),
     ("backends.local_gpu.export",),
     ("backends.local_gpu.jobs",),
+    ("backends.local_gpu.machines.objects", "backends.local_gpu.machines.scratch"),
+    ("backends.local_gpu.machines.claims", "backends.local_gpu.machines.shipping"),
+    ("backends.local_gpu.machines",),
     ("backends.local_gpu.backend",),
     # backends.openai
     ("backends.openai.profiles",),

@@ -40,6 +40,7 @@ from backends.contract.jobs import (
     Estimate,
     Event,
     Job,
+    Machine,
     Memory,
     Recipe,
     TrainRequest,
@@ -97,6 +98,9 @@ class Backend(Movable, Protocol):
         Raises:
             HyperparametersInvalid: With every problem found.
         """
+
+    def use_machines(self, machines: Mapping[str, Machine]) -> None:
+        """Learn the machines that jobs may be placed on. A backend may lack this method."""
 
     def hardware_problems(
         self, method: str, hyperparameters: Mapping[str, Json], gpus: int

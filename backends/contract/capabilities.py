@@ -1,6 +1,7 @@
 """Capabilities of a backend. Part of the contract."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +22,10 @@ class Capabilities:
     """The services of `tracking:` that a job's metrics may go to."""
     gpu_hours: bool = False
     """True where a job stops at `budget.max_gpu_hours`."""
-    several_gpus: bool = False
-    """True where a job uses as many GPUs as `hardware.gpus` says."""
+    hardware: bool = False
+    """True where a job uses the hardware that `hardware` asks for."""
+    machines: Mapping[str, bool] = field(default_factory=dict)
+    """Machines that jobs may be placed on, each with True if private data may reach it."""
     starts_from: frozenset[str] = frozenset()
     """Ways to start training from a trained model: `merge` and `continue` for adapters here,
     `model` at a service that takes the model's ID as a base model."""

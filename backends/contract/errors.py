@@ -24,6 +24,9 @@ Exceptions::
     │   ├── CredentialsMissing                 no key is set here; no request was sent
     │   ├── NoAnswer                           the service gave no usable answer
     │   ├── NothingStored                      the service lists no stored completions
+    │   ├── StoreError                         the store refuses, or holds something else
+    │   ├── LauncherError                      a scheduler refuses, or does not answer
+    │   │   └── SubmissionLost                 it is not known whether it placed a job
     │   ├── SubmissionUnknown         exit 8   it is not known whether a job was created
     │   └── MachineFailed                      this machine fails, perhaps briefly; an OSError
     ├── DataError                              a row or a file of a dataset
@@ -34,7 +37,6 @@ Exceptions::
     ├── SourceUnavailable                      a source that cannot be read here
     ├── CannotRead                             a file of the repository that ftctl does not open
     ├── StateNotWritten                        the state folder cannot be written
-    ├── StoreError                             the store refuses, or holds something else
     ├── GitFailed                              a command of git failed
     │   └── NothingToFollow                    there is no such branch, and never was a clone
     ├── LockfileInvalid                        the lockfile is corrupt or from a newer ftctl

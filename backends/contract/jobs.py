@@ -54,6 +54,45 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """Hardware that a job asks for. All of it trains the same model."""
+
+    gpus: int = 1
+    """GPUs that the job is to use at once, on all nodes together."""
+    machine: str | None = None
+    """Machine that the job is placed on, by its name in `ftctl.yaml`; None for this machine."""
+    nodes: int = 1
+    """Nodes of the machine that share the GPUs evenly."""
+    memory_bytes: int | None = None
+    """Memory of the job on each node; None for what the machine gives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A named machine that jobs are placed on. Holds names of secrets, never secrets."""
+
+    name: str
+    launcher: str
+    """Name of the launcher that places jobs there."""
+    runs: str
+    """Store that this machine and that one share: an absolute folder, or the address of a bucket."""
+    venv: str | None = None
+    """Python environment of the machine that has ftctl in this version."""
+    image: str | None = None
+    """Container image that has it."""
+    ships: bool = False
+    """True to send this ftctl's own code along with the job."""
+    has_gpus: bool = True
+    """False for a machine that trains on its CPUs."""
+    is_private: bool = False
+    """True if only people who may see private data can read the store and use the machine."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of its jobs."""
+    settings: Mapping[str, Json] = field(default_factory=dict)
+    """Settings that are the launcher's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainRequest:
     """Everything that one training job needs."""
 
@@ -76,8 +115,8 @@ class TrainRequest:
     """Services that get the job's metrics, as the spec names them; no effect on training."""
     max_gpu_hours: float | None = None
     """Hours of device time after which the job is stopped; no other effect."""
-    gpus: int = 1
-    """GPUs that the job is to use at once; a number that trains the same model."""
+    hardware: Hardware = Hardware()
+    """Hardware to train on; no effect on what is trained."""
     origin: Mapping[str, Json] = field(default_factory=dict)
     """Small facts for the controller; the backend stores them unchanged with the job."""
 

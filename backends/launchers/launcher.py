@@ -58,6 +58,9 @@ class Placement:
     """Zip file on this machine, unpacked on each node as the working folder of the command, from which
     Python also imports; None where the machine has the program. A launcher that brings no files refuses
     the placement."""
+    image: str | None = None
+    """Container image in which the command runs; None for none. A launcher that knows no images
+    refuses the placement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,11 @@ from typing import Final
 from backends.contract.backend import Endpoint
 from backends.contract.capabilities import Capabilities
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
-from backends.contract.errors import BaseModelUnknown, FieldProblem, HyperparametersInvalid
+from backends.contract.errors import (
+    BaseModelUnknown,
+    FieldProblem,
+    HyperparametersInvalid,
+)
 from backends.contract.exports import FORMATS, ExportRequest, ExportStep
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import (
@@ -28,6 +32,7 @@ from backends.contract.jobs import (
     Event,
     Job,
     JobState,
+    Machine,
     Memory,
     Recipe,
     TrainRequest,
@@ -56,8 +61,8 @@ from backends.local_gpu.jobs.devices import too_few, visible_devices
 from backends.local_gpu.jobs.job_events import event_of
 from backends.local_gpu.jobs.run_dir import NAME, RunDir, run_of, runs_by_name, runs_of
 from backends.local_gpu.jobs.run_dir import create as create_run
-from backends.local_gpu.jobs.workers.local_process import LocalProcess
 from backends.local_gpu.json_files import read_lines
+from backends.local_gpu.machines.machines import Machines
 from backends.local_gpu.memory.needs import memory_of
 from backends.local_gpu.memory.room import least_room
 from backends.local_gpu.memory.shape import read_shape
@@ -82,7 +87,7 @@ class LocalGpuBackend:
 
     def __init__(self, state: Path) -> None:
         self._state = state
-        self._workers = LocalProcess()
+        self._machines = Machines(state, {})
 
     def capabilities(self) -> Capabilities:
         """Return the capabilities of this backend."""
@@ -91,7 +96,8 @@ class LocalGpuBackend:
             remote=False,
             paid=False,
             gpu_hours=True,
-            several_gpus=True,
+            hardware=True,
+            machines=self._machines.privacy(),
             exports=frozenset(FORMATS),
             starts_from=frozenset({"merge", "continue"}),
         )
@@ -99,6 +105,10 @@ class LocalGpuBackend:
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
         """Check hyperparameters and write out every default."""
         return hyperparameters.parse(method, raw)
+
+    def use_machines(self, machines: Mapping[str, Machine]) -> None:
+        """Learn the machines that jobs may be placed on; nothing is asked of them."""
+        self._machines = Machines(self._state, machines)
 
     def hardware_problems(
         self, method: str, hyperparameters: Mapping[str, Json], gpus: int
@@ -199,19 +209,23 @@ class LocalGpuBackend:
     def memory(self, request: TrainRequest) -> Memory | None:
         """Return the memory that a job needs, where the base model is on this machine."""
         devices = visible_devices(os.environ)
-        lacking = too_few(request.gpus, devices)
+        hardware = request.hardware
+        lacking = None if hardware.machine else too_few(hardware.gpus, devices)
         if lacking is not None:
             return Memory(needs=0, problem=lacking[0], remedy=lacking[1])
         shape = read_shape(base_models.model_folder(request.base_model))
         if shape is None:
             return None
         inspector = self.inspector(request.base_model, request.method, request.hyperparameters)
-        return memory_of(request, shape, inspector, least_room(devices, request.gpus))
+        room = None if hardware.machine else least_room(devices, hardware.gpus)
+        return memory_of(request, shape, inspector, room)
 
     def find_jobs(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
+        wanted = list(fingerprints)
+        self._machines.look_up(wanted)
         found = {}
-        for fingerprint, runs in runs_of(self._state, fingerprints).items():
+        for fingerprint, runs in runs_of(self._state, wanted).items():
             made = [self._read(run) for run in runs]
             same = tuple(job for job in made if job.fingerprint == fingerprint)
             if same:
@@ -220,6 +234,7 @@ class LocalGpuBackend:
 
     def find_jobs_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for fine-tunes of these names, oldest first."""
+        self._machines.look_up(None)
         return {
             name: tuple(sorted(map(self._read, runs), key=lambda job: (job.created_s, job.id)))
             for name, runs in runs_by_name(self._state, names).items()
@@ -235,7 +250,7 @@ class LocalGpuBackend:
         require_quantization(request.hyperparameters)
         base = request.base_model
         run = run_of(self._state, request)
-        jobs.require_devices(run, self._workers, request.gpus)
+        jobs.require_devices(run, self._machines.workers(run, request.hardware), request.hardware)
         if self._run(run.job_id) is None and not is_trained(base):
             base_models.require_obtainable(base)
         adapter, _ = continued_adapter(self._state, base, request.hyperparameters)
@@ -243,7 +258,7 @@ class LocalGpuBackend:
         if adapter is not None:
             started = replace(started, adapter=str(adapter))
         run = create_run(self._state, replace(request, base_model=started))
-        jobs.start(run, self._workers, request.gpus)
+        jobs.start(run, self._machines.workers(run, request.hardware), request.hardware)
         return self._read(run)
 
     def take_over(self, request: TrainRequest, folder: Path) -> Job | None:
@@ -253,6 +268,7 @@ class LocalGpuBackend:
     def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
         """Return jobs by ID, without jobs that do not exist any more."""
         runs = {job_id: self._run(job_id) for job_id in job_ids}
+        self._machines.follow([run for run in runs.values() if run is not None])
         return {job_id: self._read(run) for job_id, run in runs.items() if run is not None}
 
     def events(self, job_id: str) -> Iterator[Event]:
@@ -264,7 +280,7 @@ class LocalGpuBackend:
             yield event_of(line)
         job = self._read(run)
         if job.state in {JobState.FAILED, JobState.INTERRUPTED} and run.log.exists():
-            for text in self._workers.logs(run):
+            for text in self._machines.workers(run).logs(run):
                 yield Event(time_s=run.log.stat().st_mtime, message=text)
         if job.error is not None and job.finished_s is not None:
             yield Event(time_s=job.finished_s, message=f"{job.state}: {job.error}")
@@ -279,13 +295,13 @@ class LocalGpuBackend:
         """Ask a job to stop; a finished job stays what it is."""
         run = self._run(job_id)
         if run is not None:
-            jobs.cancel(run, self._workers)
+            jobs.cancel(run, self._machines.workers(run))
 
     def pause(self, job_id: str) -> None:
         """Ask a job to save its work and stop; it is interrupted then, until submitted again."""
         run = self._run(job_id)
         if run is not None:
-            jobs.pause(run, self._workers)
+            jobs.pause(run, self._machines.workers(run))
 
     def complete(
         self,
@@ -343,7 +359,7 @@ class LocalGpuBackend:
         shutil.rmtree(doomed)
 
     def _read(self, run: RunDir) -> Job:
-        return jobs.read_job(run, self._workers)
+        return jobs.read_job(run, self._machines.workers(run))
 
     def _run(self, job_id: str) -> RunDir | None:
         name = job_id.removeprefix(_JOB)

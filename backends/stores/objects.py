@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from backends.contract.errors import FtctlError
+from backends.contract.errors import BackendError
 
 PIECE: Final = 8 << 20
 """Maximum size of an object, in bytes."""
@@ -18,7 +18,7 @@ PROBES: Final = "probes/"
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
 
 
-class StoreError(FtctlError):
+class StoreError(BackendError):
     """The store refuses, does not answer, or holds something else than it should."""
 
 
@@ -38,8 +38,9 @@ class ObjectStore(Protocol):
     Each method raises `StoreError` if the store refuses or does not answer.
     """
 
-    url: str
-    """Address, for people."""
+    @property
+    def url(self) -> str:
+        """Address, for people."""
 
     def create(self, key: str, data: bytes) -> bool:
         """Store an object unless there is one of that name.

@@ -4,7 +4,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from backends.contract.errors import FtctlError
+from backends.contract.errors import BackendError
 from backends.installation import install_command
 from backends.stores.folder import FolderStore
 from backends.stores.objects import ObjectStore
@@ -19,7 +19,7 @@ def open_store(url: str, root: Path, *, private: bool) -> ObjectStore:
         private: True to require of a hub that only members of the organisation can read it.
 
     Raises:
-        FtctlError: A package is missing, or the store refuses.
+        BackendError: A package is missing, or the store refuses.
     """
     scheme, separator, _ = url.partition("://")
     if not separator:
@@ -36,4 +36,4 @@ def _module(name: str, scheme: str) -> ModuleType:
         return import_module(f"backends.stores.{name}")
     except ModuleNotFoundError as missing:
         message = f"a store at {scheme}:// needs the package {missing.name}"
-        raise FtctlError(message, install_command("store")) from None
+        raise BackendError(message, install_command("store")) from None

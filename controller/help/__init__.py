@@ -21,6 +21,7 @@ TOPICS = (
     "tracking",
     "export",
     "store",
+    "machines",
     "approval",
     "pull-requests",
     "service",

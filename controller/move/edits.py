@@ -31,8 +31,8 @@ class Target:
     """Trackers to which the new home reports."""
     gpu_hours: bool = False
     """True if the new home stops a job at `budget.max_gpu_hours`."""
-    several_gpus: bool = False
-    """True if the new home uses as many GPUs as `hardware.gpus` says."""
+    hardware: bool = False
+    """True if the new home uses the hardware that `hardware` asks for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +85,10 @@ def edits_of(
         _remove_below(made, "tracking", service, why)
     if spec.budget.max_gpu_hours is not None and not target.gpu_hours:
         _remove_below(made, "budget", "max_gpu_hours", f"{target.backend} counts no GPU hours")
-    if spec.hardware.gpus != 1 and not target.several_gpus:
-        _remove_below(
-            made, "hardware", "gpus", f"{target.backend} decides itself on what it trains"
-        )
+    if not target.hardware:
+        for key in spec.hardware.model_dump(exclude_defaults=True):
+            why = f"{target.backend} decides itself on what it trains"
+            _remove_below(made, "hardware", key, why)
     return made
 
 

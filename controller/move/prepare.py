@@ -156,7 +156,7 @@ def _draft(loaded: LoadedSpec, backend: Backend, context: MoveContext) -> _Draft
         base_model=target.base_model,
         tracking=can.tracking,
         gpu_hours=can.gpu_hours,
-        several_gpus=can.several_gpus,
+        hardware=can.hardware,
     )
     value = cast("Mapping[str, Any]", loaded.document.value)
     edits = edits_of(value, loaded.spec, new_home, carried)

@@ -61,9 +61,9 @@ def _check_unused(loaded: LoadedSpec) -> Iterator[Problem]:
     for service in spec.tracking.model_dump(exclude_none=True):
         message = f"{_UNTRAINED}, so no losses are reported"
         yield loaded.problem(("tracking", service), message, "Remove it.")
-    if spec.hardware.gpus != 1:
-        message = f"{_UNTRAINED}, so there is no job for GPUs"
-        yield loaded.problem(("hardware", "gpus"), message, "Remove it.")
+    for key in spec.hardware.model_dump(exclude_defaults=True):
+        message = f"{_UNTRAINED}, so there is no job for hardware"
+        yield loaded.problem(("hardware", key), message, "Remove it.")
     for key in spec.budget.model_dump(exclude_none=True):
         message = f"{_UNTRAINED}, so there is no job to limit"
         yield loaded.problem(("budget", key), message, "Remove it.")

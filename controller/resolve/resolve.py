@@ -274,7 +274,7 @@ def _request(
         train_origins=dataset.train.origins,
         tracking=spec.tracking.model_dump(exclude_defaults=True),
         max_gpu_hours=spec.budget.max_gpu_hours,
-        gpus=spec.hardware.gpus,
+        hardware=spec.hardware.asked,
         origin={
             "inputs": variant.inputs,
             **base_origin(spec.base_name, base_model.revision, parent),

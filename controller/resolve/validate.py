@@ -10,7 +10,7 @@ from dataclasses import replace
 from backends.contract.capabilities import Capabilities
 from backends.contract.errors import BackendError, BackendUnknown, HyperparametersInvalid
 from backends.contract.methods import METHODS
-from backends.did_you_mean import use_one_of
+from backends.did_you_mean import did_you_mean, use_one_of
 from backends.excerpt import excerpt
 from controller.errors import InvalidInput, PolicyBroken, Problem
 from controller.resolve.answers import Answers, OpenBackend
@@ -20,7 +20,7 @@ from controller.resolve.check_prompt import check_prompt
 from controller.spec.data import Prepare, Source
 from controller.spec.evaluation import Evaluation
 from controller.spec.load import LoadedSpec
-from controller.spec.settings import Policies
+from controller.spec.settings import FILE, Policies
 
 
 def check_specs(
@@ -102,7 +102,7 @@ def check_spec(
     except InvalidInput as error:
         yield from error.problems
         return
-    if spec.trains and can.several_gpus:
+    if spec.trains and can.hardware:
         for one in answers.hardware_problems(backend, spec, hyperparameters):
             yield loaded.placed(replace(one, field=f"hardware.{one.field}"))
 
@@ -153,9 +153,31 @@ def _check_unmet(loaded: LoadedSpec, can: Capabilities) -> Iterator[Problem]:
         message = f"the {spec.backend} backend does not count GPU hours"
         remedy = "Remove the field, or limit the cost with `max_usd`."
         yield loaded.problem(("budget", "max_gpu_hours"), message, remedy)
-    if spec.trains and spec.hardware.gpus != 1 and not can.several_gpus:
-        message = f"the {spec.backend} backend decides itself on what it trains"
-        yield loaded.problem(("hardware", "gpus"), message, "Remove the field.")
+    if spec.trains and not can.hardware:
+        for key in spec.hardware.model_dump(exclude_defaults=True):
+            message = f"the {spec.backend} backend decides itself on what it trains"
+            yield loaded.problem(("hardware", key), message, "Remove the field.")
+    elif spec.hardware.machine is not None:
+        yield from _check_machine(loaded, can)
+
+
+def _check_machine(loaded: LoadedSpec, can: Capabilities) -> Iterator[Problem]:
+    """Yield why jobs of a spec cannot be placed on its machine."""
+    machine = loaded.spec.hardware.machine or ""
+    path = ("hardware", "machine")
+    if machine not in can.machines:
+        message = f"no machine is called {excerpt(machine)}"
+        known = tuple(can.machines)
+        add = f"Declare it in {FILE}: `ftctl help machines`."
+        remedy = did_you_mean(machine, known) or (use_one_of(known) if known else add)
+        yield loaded.problem(path, message, remedy)
+    elif loaded.spec.data.is_private and not can.machines[machine]:
+        message = f"its data is private, and the machine {machine} is not marked private"
+        remedy = (
+            "If only people who may see that data can read its store and use it, write "
+            f"`private: true` under `machines.{machine}` in {FILE}."
+        )
+        yield loaded.problem(path, message, remedy)
 
 
 def _check_private(loaded: LoadedSpec) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ from backends.contract.errors import BackendUnknown
 from backends.registry import open_backend, require_backend
 from controller.project.project import Project
 from controller.resolve.answers import OpenBackend
+from controller.spec.sections.machines import machines_of
 from controller.spec.settings import Settings, endpoint_of, load_settings
 from controller.store.fetching import Fetcher, fetching
 
@@ -34,9 +35,10 @@ def backend_opener(project: Project, *, fetches: bool = False) -> OpenFor:
             name, _, endpoint_name = place.partition("@")
             require_backend(name)
             endpoint = endpoint_of(settings, project.root, endpoint_name)
-            key = f"{name} {endpoint!r} {settings.store!r}"
+            key = f"{name} {endpoint!r} {settings.store!r} {settings.machines!r}"
             if key not in opened:
                 backend = open_backend(name, project.state, endpoint)
+                backend.use_machines(machines_of(settings.machines))
                 opened[key] = with_store(backend, project, settings, place, fetches=fetches)
             return opened[key]
 

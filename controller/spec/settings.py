@@ -5,6 +5,7 @@ Read by the same strict loader as specs. Everything works without the file.
 
 import re
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,9 @@ from controller.repository_files import CannotRead, read_inside
 from controller.spec.asked import DEFAULT_ENDPOINT
 from controller.spec.base import NonEmpty, Strict
 from controller.spec.load import translate
+from controller.spec.sections.machines import MachineSettings, machine_problems
+from controller.spec.sections.store import StoreSettings
+from controller.spec.sections.trackers import Trackers
 from controller.spec.yaml import MAX_BYTES, parse_yaml
 
 FILE = "ftctl.yaml"
@@ -163,106 +167,6 @@ class Policies(Strict):
     """The only licences allowed, as SPDX identifiers; any when empty."""
 
 
-class MlflowTracker(Strict):
-    """MLflow.
-
-    `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`, or `MLFLOW_TRACKING_TOKEN`, hold what
-    the server asks for.
-    """
-
-    tracking_uri: NonEmpty | None = None
-    """Server or store: `http://mlflow.internal:5000`, `sqlite:///mlflow.db`. When absent,
-    `MLFLOW_TRACKING_URI`. A path is relative to `ftctl.yaml`."""
-    experiment: NonEmpty
-    """Name of the experiment; it is created if it does not exist."""
-
-    @field_validator("tracking_uri")
-    @classmethod
-    def _names_no_secret(cls, uri: str | None) -> str | None:
-        if uri is not None and "@" in urlsplit(uri).netloc:
-            remedy = (
-                "Remove user and password from it, and export MLFLOW_TRACKING_USERNAME and "
-                "MLFLOW_TRACKING_PASSWORD; or export the whole as MLFLOW_TRACKING_URI."
-            )
-            raise InvalidValue("holds a user or a password", remedy)
-        return uri
-
-
-class WandbTracker(Strict):
-    """Weights & Biases. `WANDB_API_KEY` holds the key; `WANDB_MODE=offline` writes files only."""
-
-    project: NonEmpty
-    """Project of the runs."""
-    entity: NonEmpty | None = None
-    """Team or user; the key's default when absent."""
-
-
-class TensorboardTracker(Strict):
-    """TensorBoard's event files, on this machine."""
-
-    folder: NonEmpty
-    """Folder of the runs, relative to `ftctl.yaml`."""
-
-
-class TrackioTracker(Strict):
-    """trackio on this machine, in `TRACKIO_DIR`; `trackio sync` copies runs to a Space."""
-
-    project: NonEmpty
-    """Project of the runs."""
-
-
-class Trackers(Strict):
-    """Trackers that ftctl writes each evaluated build to.
-
-    `tracking.wandb` of a spec is something else: where the service that trains reports its losses.
-    """
-
-    mlflow: MlflowTracker | None = None
-    """MLflow."""
-    wandb: WandbTracker | None = None
-    """Weights & Biases."""
-    tensorboard: TensorboardTracker | None = None
-    """TensorBoard."""
-    trackio: TrackioTracker | None = None
-    """trackio."""
-
-
-_STORES = ("s3", "gs", "az", "hf")
-"""Schemes of stores; anything else is a path."""
-
-
-class StoreSettings(Strict):
-    """Store of trained models, which other machines and fresh clones use them from."""
-
-    url: NonEmpty
-    """`s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`, `hf://ORG/REPO`, or a
-    shared folder, relative to `ftctl.yaml`."""
-    private: bool = False
-    """True if only people who may see private data can read the store. Models that learned from
-    `sensitivity: private` data are stored nowhere else."""
-
-    @field_validator("url")
-    @classmethod
-    def _is_a_store(cls, url: str) -> str:
-        if not url.isprintable():
-            raise InvalidValue("holds characters that cannot be printed", "Write a plain address.")
-        if "://" not in url:
-            return url
-        parts = urlsplit(url)
-        if parts.scheme not in _STORES:
-            known = ", ".join(f"{scheme}://" for scheme in _STORES)
-            remedy = f"Start it with one of {known}, or name a folder."
-            raise InvalidValue(f"{excerpt(parts.scheme)} is not a kind of store", remedy)
-        if "@" in parts.netloc or parts.query or parts.fragment:
-            remedy = "Remove it: stores find their credentials in the environment."
-            raise InvalidValue("holds a login or a key", remedy)
-        inside = [part for part in parts.path.split("/") if part]
-        if not parts.netloc or ".." in inside or (parts.scheme == "hf" and len(inside) != 1):
-            form = "hf://ORG/REPO" if parts.scheme == "hf" else f"{parts.scheme}://BUCKET/PREFIX"
-            raise InvalidValue(f"{excerpt(url)} names no place", f"Write {form}.")
-        return url
-
-
 class Settings(Strict):
     """Settings of a whole repository."""
 
@@ -280,6 +184,8 @@ class Settings(Strict):
     """Trackers that ftctl writes each evaluated build to."""
     store: StoreSettings | None = None
     """Store of trained models, so that they outlive the machine that trained them."""
+    machines: dict[NonEmpty, MachineSettings] = Field(default_factory=dict)
+    """Machines that specs name with `hardware.machine`: a Ray cluster, a Slurm partition."""
 
 
 def load_settings(root: Path) -> Settings:
@@ -303,6 +209,12 @@ def load_settings(root: Path) -> Settings:
         settings = Settings.model_validate(document.value)
     except ValidationError as error:
         raise InvalidInput(translate(error, document, FILE, Settings)) from None
+    if problems := machine_problems(settings.machines):
+        placed = [
+            replace(one, file=FILE, line=document.line(tuple(one.field.split("."))))
+            for one in problems
+        ]
+        raise InvalidInput(placed)
     named = Counter(public_id(written) for written in settings.serve.base_models)
     twice = [name for name, count in named.items() if count > 1]
     if twice:

@@ -24,7 +24,7 @@ from controller.evaluate.compare import answer_identities
 from controller.lockfile.model import Build, Stored
 from controller.plan.fingerprint import short_id
 from controller.project.project import Project
-from controller.spec.settings import StoreSettings
+from controller.spec.sections.store import StoreSettings
 from controller.store.declared import open_declared
 from controller.store.lease import pushing
 from controller.store.progress import say

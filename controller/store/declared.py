@@ -6,7 +6,8 @@ from typing import Final
 from backends.stores import open_store
 from backends.stores.objects import ObjectStore
 from controller.errors import FtctlError
-from controller.spec.settings import FILE, Settings, StoreSettings
+from controller.spec.sections.store import StoreSettings
+from controller.spec.settings import FILE, Settings
 
 DECLARE: Final = f"Declare a `store` in {FILE}: `ftctl help store`."
 

@@ -22,7 +22,8 @@ from controller.lockfile.model import Build
 from controller.lockfile.store import read_lockfile
 from controller.project.project import Project
 from controller.spec.load import FOLDER
-from controller.spec.settings import FILE, StoreSettings
+from controller.spec.sections.store import StoreSettings
+from controller.spec.settings import FILE
 from controller.state_folder import refused_by_system
 from controller.store.builds import ModelStore, fetch_build
 from controller.store.privacy import named_builds

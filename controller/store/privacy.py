@@ -7,7 +7,8 @@ from controller.errors import Problem, Refused
 from controller.lockfile.model import Build, Entry
 from controller.project.project import Project
 from controller.spec.load import LoadedSpec, read_specs
-from controller.spec.settings import FILE, StoreSettings
+from controller.spec.sections.store import StoreSettings
+from controller.spec.settings import FILE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

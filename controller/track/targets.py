@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from backends.contract.inspector import Json
-from controller.spec.settings import MlflowTracker, Trackers
+from controller.spec.sections.trackers import MlflowTracker, Trackers
 
 _FILES: Final = frozenset({"file", "sqlite"})
 _DATABRICKS: Final = "databricks"

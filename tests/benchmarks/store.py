@@ -24,7 +24,7 @@ from backends.stores.manifest import Manifest
 from backends.stores.objects import BUILDS
 from backends.stores.pull import pull_files, read_manifest
 from backends.stores.push import push_files
-from controller.spec.settings import StoreSettings
+from controller.spec.sections.store import StoreSettings
 from controller.store.declared import open_declared
 from controller.store.progress import unreported
 from tests.s3_server import BUCKET, KEYS

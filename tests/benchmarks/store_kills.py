@@ -30,7 +30,7 @@ from backends.stores.objects import BUILDS, OBJECTS, digest_of, piece_key
 from backends.testing import ScriptedBackend
 from controller.lockfile.model import Build, Stored
 from controller.project.project import Project
-from controller.spec.settings import StoreSettings
+from controller.spec.sections.store import StoreSettings
 from controller.store.builds import ModelStore, fetch_build, push_build
 from controller.store.progress import unreported
 

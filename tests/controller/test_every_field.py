@@ -356,6 +356,15 @@ SPEC: dict[str, Case] = {
     "budget.max_gpu_hours": Case({}, {"budget": {"max_gpu_hours": 1}}),
     "hardware": Case({}, {"hardware": {"gpus": 2}}),
     "hardware.gpus": Case({}, {"hardware": {"gpus": 2}}),
+    "hardware.machine": Case({}, {"hardware": {"machine": "cluster"}}),
+    "hardware.nodes": Case(
+        {"hardware": {"machine": "cluster", "gpus": 2}},
+        {"hardware": {"machine": "cluster", "gpus": 2, "nodes": 2}},
+    ),
+    "hardware.memory": Case(
+        {"hardware": {"machine": "cluster"}},
+        {"hardware": {"machine": "cluster", "memory": "64GB"}},
+    ),
     "lifecycle": Case({}, {"lifecycle": {"suspend": True}}),
     "lifecycle.suspend": Case({}, {"lifecycle": {"suspend": True}}),
     "lifecycle.protect": Case({}, {"lifecycle": {"protect": True}}, recorded=True),

@@ -66,6 +66,7 @@ OPTIONAL: Final[Mapping[str, Any]] = {
     "stored_completions": (),
     "stored_messages": (),
     "take_over": None,
+    "use_machines": None,
     "weights_folder": None,
 }
 """Answers of what a backend's code may leave out, or the error in their place."""

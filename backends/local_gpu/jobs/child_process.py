@@ -1,8 +1,11 @@
 """Start a Python module as a child process, with the environment that models are computed in."""
 
+import ctypes
 import os
+import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, NoReturn
@@ -12,6 +15,8 @@ from backends.contract.inspector import Json
 from backends.installation import install_command
 from backends.lock_files import hand_on
 
+_DIE_WITH_PARENT: Final = 1
+"""PR_SET_PDEATHSIG of Linux."""
 _QUANTIZATION: Final = "bitsandbytes"
 _PACKAGES: Final = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
 
@@ -93,6 +98,18 @@ def become(command: list[str], environment: Mapping[str, str]) -> NoReturn:
         environment: All its variables.
     """
     os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
+
+
+def die_with_parent(parent: int) -> None:
+    """End this process when its parent ends, however that ends; on Linux only.
+
+    Args:
+        parent: ID of the parent. If it has ended already, this process ends now.
+    """
+    with suppress(AttributeError):
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Final, NoReturn
 
-from backends.local_gpu.jobs.child_process import become, python_module
+from backends.local_gpu.jobs.child_process import become, die_with_parent, python_module
 from backends.local_gpu.jobs.devices import (
     DEVICE,
     DeviceLock,
@@ -24,7 +24,7 @@ from backends.local_gpu.jobs.devices import (
     too_few,
     visible_devices,
 )
-from backends.local_gpu.jobs.run_dir import RunDir, gpus_of, write_end
+from backends.local_gpu.jobs.run_dir import RunDir, hardware_of, write_end
 from backends.local_gpu.jobs.worker_record import read_worker, write_worker
 from backends.local_gpu.jobs.workers.process_identity import describe
 from backends.lock_files import hand_on, try_lock
@@ -34,6 +34,8 @@ _MODULES: Final = {
     "answer": "backends.local_gpu.inference.engine_worker",
     "export": "backends.local_gpu.export.export_worker",
 }
+BOUND: Final = "FTCTL_ENDS_WITH"
+"""Environment variable: process that a training does not outlive."""
 _RANKS: Final = "backends.local_gpu.jobs.ranks"
 """Module that a trainer becomes that has several devices."""
 
@@ -56,8 +58,11 @@ def main(arguments: list[str]) -> int:
 
 
 def _train(run: RunDir) -> None:
+    parent = os.environ.pop(BOUND, None)
+    if parent is not None:
+        die_with_parent(int(parent))
     _stop_if_cancelled(run)
-    devices, gpus = visible_devices(os.environ), gpus_of(run)
+    devices, gpus = visible_devices(os.environ), hardware_of(run).gpus
     lacking = too_few(gpus, devices)
     if lacking is not None:
         write_end(run, "failed", *lacking)

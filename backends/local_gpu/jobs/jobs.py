@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import Final
 
 from backends.contract.errors import BackendError
-from backends.contract.jobs import Job, JobResult, JobState, Progress
+from backends.contract.jobs import Hardware, Job, JobResult, JobState, Progress
 from backends.local_gpu.jobs.devices import too_few, visible_devices
 from backends.local_gpu.jobs.run_dir import (
     CANCEL_PATIENCE_S,
     RunDir,
     model_id,
     read_request,
-    set_gpus,
+    set_hardware,
     write_end,
 )
 from backends.local_gpu.jobs.worker_record import Worker
@@ -21,6 +21,8 @@ from backends.local_gpu.jobs.workers.workers import Workers, WorkerState
 from backends.local_gpu.json_files import last_line, read_json
 from backends.lock_files import try_lock
 
+HERE: Final = Hardware()
+"""One device of this machine."""
 MAX_STARTS: Final = 3
 """Starts in a row without a new checkpoint, after which a run is given up."""
 _LOG_LINES: Final = 5
@@ -50,33 +52,35 @@ def read_job(run: RunDir, workers: Workers) -> Job:
     if run.result.exists():
         return _ended(job, run, trained)
     if state is WorkerState.WAITING:
-        return replace(job, state=JobState.QUEUED, error="waiting for a free device")
+        return replace(job, state=JobState.QUEUED, error=workers.words(run))
     if state is WorkerState.WORKING:
         return replace(job, state=JobState.RUNNING)
     if run.cancel.exists():
         finished = run.cancel.stat().st_mtime
         return replace(job, state=JobState.CANCELLED, finished_s=finished, error="cancelled")
-    return replace(job, error="its process is gone; it continues when submitted")
+    return replace(job, error=workers.words(run))
 
 
-def require_devices(run: RunDir, workers: Workers, gpus: int) -> None:
-    """Require enough devices on this machine for a run that would start now.
+def require_devices(run: RunDir, workers: Workers, hardware: Hardware) -> None:
+    """Require enough devices on this machine for a run that would start here now.
 
     Raises:
         BackendError: There are too few.
     """
-    lacking = too_few(gpus, visible_devices(os.environ))
+    if hardware.machine is not None:
+        return
+    lacking = too_few(hardware.gpus, visible_devices(os.environ))
     if lacking is not None and _can_start(run, workers):
         raise BackendError(*lacking)
 
 
-def start(run: RunDir, workers: Workers, gpus: int = 1) -> None:
+def start(run: RunDir, workers: Workers, hardware: Hardware = HERE) -> None:
     """Start or continue a run without a living worker; leave any other run as it is.
 
     Args:
         run: The run.
         workers: Starts its worker.
-        gpus: Number of devices to train on, whatever an earlier start had.
+        hardware: Hardware to train on, whatever an earlier start had.
     """
     lock = _lock(run, workers)
     if lock is None:
@@ -89,7 +93,7 @@ def start(run: RunDir, workers: Workers, gpus: int = 1) -> None:
         if starts > MAX_STARTS:
             _give_up(run, workers)
             return
-        set_gpus(run, gpus)
+        set_hardware(run, hardware)
         workers.submit(run, lock, starts)
     finally:
         # A worker on this machine has the lock open too, and keeps it.
@@ -103,8 +107,10 @@ def cancel(run: RunDir, workers: Workers) -> None:
     asked_s = run.cancel.stat().st_mtime if run.cancel.exists() else time.time()
     if not run.cancel.exists():
         run.cancel.touch()
-    if workers.state(run) is not WorkerState.GONE:
-        workers.stop(run, at_once=time.time() - asked_s >= CANCEL_PATIENCE_S)
+    state = workers.state(run)
+    # Told also where no worker lives: another machine must not start one.
+    workers.stop(run, at_once=time.time() - asked_s >= CANCEL_PATIENCE_S)
+    if state is not WorkerState.GONE:
         return
     lock = try_lock(run.lock)
     if lock is None:
@@ -112,6 +118,7 @@ def cancel(run: RunDir, workers: Workers) -> None:
     try:
         if not run.result.exists():
             write_end(run, "cancelled", "cancelled")
+            workers.ended(run)
     finally:
         os.close(lock)
 
@@ -175,6 +182,7 @@ def _give_up(run: RunDir, workers: Workers) -> None:
         "most often memory ran out: halve `per_device_train_batch_size` or "
         "`max_tokens_per_batch`, double `gradient_accumulation_steps`, then `ftctl retry NAME`",
     )
+    workers.ended(run)
 
 
 def _progress(run: RunDir) -> Progress | None:

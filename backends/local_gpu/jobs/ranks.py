@@ -9,7 +9,6 @@ Whatever ends one process unexpectedly ends all of them, and the job continues f
 checkpoint when it is submitted again. Imports the standard library only.
 """
 
-import ctypes
 import os
 import signal
 import sys
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
-from backends.local_gpu.jobs.child_process import become, python_module
+from backends.local_gpu.jobs.child_process import become, die_with_parent, python_module
 from backends.local_gpu.jobs.devices import DEVICE, is_cpu
 from backends.local_gpu.jobs.rank_protocol import AGAIN, LOST, RENDEZVOUS, STOPPED
 from backends.local_gpu.jobs.run_dir import RunDir
@@ -30,8 +29,6 @@ _GRACE_S: Final = 30.0
 """Seconds that the others may take to end once the first process has ended as it should."""
 _CAUSE_S: Final = 2.0
 """Seconds until the end of the process that another one has lost is known."""
-_DIE_WITH_PARENT: Final = 1
-"""PR_SET_PDEATHSIG of Linux."""
 _LOOPBACK: Final = "lo" if sys.platform == "linux" else "lo0"
 
 
@@ -119,10 +116,7 @@ def _start(run: RunDir, devices: list[str], rank: int) -> int:
 def _become(run: RunDir, devices: list[str], rank: int, parent: int) -> NoReturn:
     """Become the process of a rank, which does not outlive its parent."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with suppress(AttributeError):
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    die_with_parent(parent)
     device, count = devices[rank], len(devices)
     threads = os.environ.get("OMP_NUM_THREADS", "1")
     environment = {

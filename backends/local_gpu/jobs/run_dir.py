@@ -14,12 +14,12 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from backends.atomic_files import sync_folder, write_atomic
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
-from backends.contract.jobs import BaseModel, TrainRequest
+from backends.contract.jobs import BaseModel, Hardware, TrainRequest
 from backends.local_gpu.json_files import json_bytes, read_json
 
 FORMAT: Final = 1
@@ -29,6 +29,8 @@ NAME: Final = re.compile(r"[0-9a-f]{16}-[0-9]+")
 CANCEL_PATIENCE_S: Final = 30.0
 """Seconds that a cancelled worker may take to stop before it is killed."""
 
+_GPUS: Final = "gpus"
+"""Key of requests that older versions wrote."""
 _FINGERPRINT: Final = re.compile(r"(?:[a-z0-9]+:)?([0-9a-f]{16,})")
 
 
@@ -212,22 +214,25 @@ def read_request(run: RunDir) -> TrainRequest:
     fields = {key: value for key, value in raw.items() if key not in {"format", "created_s"}}
     fields |= {key: run.path / str(fields[key]) for key in ("train", "held_out", "train_origins")}
     fields["base_model"] = BaseModel(**fields["base_model"])
+    fields["hardware"] = _hardware(raw)
+    fields.pop(_GPUS, None)
     return TrainRequest(**fields)
 
 
-def gpus_of(run: RunDir) -> int:
-    """Return the number of devices of a run; 1 where its request does not tell."""
-    return int((read_json(run.request) or {}).get("gpus", 1))
+def hardware_of(run: RunDir) -> Hardware:
+    """Return the hardware of a run; that of one GPU here where its request does not tell."""
+    return _hardware(read_json(run.request) or {})
 
 
-def set_gpus(run: RunDir, gpus: int) -> None:
-    """Change the number of devices of a run, which is no part of what it trains.
+def set_hardware(run: RunDir, hardware: Hardware) -> None:
+    """Change the hardware of a run, which is no part of what it trains.
 
     Only for the holder of the run's lock.
     """
     raw = read_json(run.request) or {}
-    if raw and gpus_of(run) != gpus:
-        write_atomic(run.request, json_bytes({**raw, "gpus": gpus}))
+    if raw and _hardware(raw) != hardware:
+        raw.pop(_GPUS, None)
+        write_atomic(run.request, json_bytes({**raw, "hardware": asdict(hardware)}))
 
 
 def model_id(run: RunDir, base_model: BaseModel, name: str) -> str:
@@ -241,6 +246,11 @@ def write_end(run: RunDir, state: str, message: str, remedy: str = "") -> None:
     write_atomic(
         run.result, json_bytes({"state": state, "error": error, "finished_s": time.time()})
     )
+
+
+def _hardware(raw: Mapping[str, Any]) -> Hardware:
+    """Return the hardware of a request, which older versions wrote as a number of GPUs."""
+    return Hardware(**raw.get("hardware", {"gpus": raw.get(_GPUS, 1)}))
 
 
 def _all_runs(state: Path) -> list[RunDir]:

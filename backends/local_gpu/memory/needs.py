@@ -46,7 +46,7 @@ def memory_of(
         longest=longest,
         tile=ELEMENTS["cuda"] if on_gpu else ELEMENTS_ELSE,
         half=room is not None and room.half,
-        gpus=request.gpus,
+        gpus=request.hardware.gpus,
         on_host=room is not None and is_cpu(room.device),
     )
     usable = None if room is None else room.usable

@@ -66,7 +66,7 @@ NO_TRAIN = "shows training examples, and data.train names none"
         ),
         (
             {"hardware": {"gpus": 2}},
-            {"hardware.gpus": f"{UNTRAINED} there is no job for GPUs"},
+            {"hardware.gpus": f"{UNTRAINED} there is no job for hardware"},
         ),
         ({"prompt": {"few_shot": 2}}, {"prompt.few_shot": NO_TRAIN}),
         (

@@ -61,7 +61,7 @@ serve:
             "<x>: 1",
             (
                 "ftctl.yaml:1: <x>: is not a known key\n"
-                "    Use one of: budget, endpoints, lockfile, policies, serve, store, tracking."
+                "    Use one of: budget, endpoints, lockfile, machines, policies, serve, store, tracking."
             ),
         ),
         (

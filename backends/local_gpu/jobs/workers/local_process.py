@@ -43,6 +43,15 @@ class LocalProcess:
             return WorkerState.GONE
         return WorkerState.WAITING if worker.device is None else WorkerState.WORKING
 
+    def words(self, run: RunDir) -> str:
+        """Return what a worker waits for, or why there is none."""
+        if self.state(run) is WorkerState.WAITING:
+            return "waiting for a free device"
+        return "its process is gone; it continues when submitted"
+
+    def ended(self, run: RunDir) -> None:
+        """Do nothing: the workers of this machine read the same folder."""
+
     def stop(self, run: RunDir, *, at_once: bool) -> None:
         """Send a signal to the worker and its children, if it lives on this host."""
         worker = read_worker(run)

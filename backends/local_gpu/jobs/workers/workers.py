@@ -42,6 +42,12 @@ class Workers(Protocol):
     def state(self, run: RunDir) -> WorkerState:
         """Return the state of the run's newest worker."""
 
+    def words(self, run: RunDir) -> str:
+        """Return what a worker waits for, or why there is none, for people."""
+
+    def ended(self, run: RunDir) -> None:
+        """Tell where the workers are how a run ended whose result was written here."""
+
     def stop(self, run: RunDir, *, at_once: bool) -> None:
         """End the run's worker, if it lives.
 

@@ -25,6 +25,7 @@ class Engine:
     worker: Worker | None = None
     starts: list[int] = dataclasses.field(default_factory=list)
     stops: list[bool] = dataclasses.field(default_factory=list)
+    told: int = 0
     at_state: object = None
 
     def find(self, _run):
@@ -39,6 +40,12 @@ class Engine:
         if self.at_state is not None:
             self.at_state()
         return self.says
+
+    def words(self, _run):
+        return "waiting for a free device" if self.says is WAITING else "gone"
+
+    def ended(self, _run):
+        self.told += 1
 
     def stop(self, _run, *, at_once):
         self.stops.append(at_once)

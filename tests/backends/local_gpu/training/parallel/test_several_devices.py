@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backends.contract.errors import BackendError
-from backends.contract.jobs import JobState
+from backends.contract.jobs import Hardware, JobState
 from backends.local_gpu.jobs.devices import CPU_DEVICES
 from backends.local_gpu.json_files import read_json, read_lines
 from backends.local_gpu.memory.room import room_of
@@ -69,7 +69,7 @@ def train(backend, make_request, wait, examples):
     def run(letter, gpus, **settings):
         settings = {"num_train_epochs": 1, "rows": examples(26), **settings}
         request = make_request(fingerprint=letter * 64, **settings)
-        return wait(backend.submit(dataclasses.replace(request, gpus=gpus)))
+        return wait(backend.submit(dataclasses.replace(request, hardware=Hardware(gpus=gpus))))
 
     return run
 
@@ -132,7 +132,7 @@ def resuming(backend, make_request, wait, run_folder, devices, too_small_for_one
         size = too_small_for_one(**settings) if tuning == "full" else 4096
         devices(size, size)
         request = make_request(**settings)
-        job = backend.submit(dataclasses.replace(request, gpus=first))
+        job = backend.submit(dataclasses.replace(request, hardware=Hardware(gpus=first)))
         folder = run_folder(job)
         wait(job, lambda job: job.progress is not None and job.progress.step >= 4)
         parent = read_json(folder / "worker.json")["pid"]
@@ -146,7 +146,7 @@ def resuming(backend, make_request, wait, run_folder, devices, too_small_for_one
         if which is not None:
             said = f"process {ranks[which]} of device {which + 1} was ended by SIGKILL"
             assert said in (folder / "log.txt").read_text()
-        backend.submit(dataclasses.replace(request, gpus=then))
+        backend.submit(dataclasses.replace(request, hardware=Hardware(gpus=then)))
         return straight, wait(job)
 
     return run
@@ -194,7 +194,7 @@ def test_an_interrupted_job_leaves_no_process_and_continues_on_any_number_of_dev
 def test_more_devices_than_there_are_are_refused_before_anything_starts(
     backend, make_request, devices
 ):
-    request = dataclasses.replace(make_request(**BATCHES), gpus=4)
+    request = dataclasses.replace(make_request(**BATCHES), hardware=Hardware(gpus=4))
     said = "hardware.gpus is 4, and this machine has no GPU that can be used"
     assert backend.memory(request).problem == said
     with pytest.raises(BackendError, match="no GPU that can be used"):
@@ -209,7 +209,7 @@ def test_more_devices_than_there_are_are_refused_before_anything_starts(
 def test_the_plan_counts_a_device_s_own_part(backend, make_request, devices, examples):
     def remark(gpus, **settings):
         request = make_request(rows=examples(26), **BATCHES, **settings)
-        return backend.memory(dataclasses.replace(request, gpus=gpus))
+        return backend.memory(dataclasses.replace(request, hardware=Hardware(gpus=gpus)))
 
     devices(4096, 4096)
     one, two = remark(1), remark(2)

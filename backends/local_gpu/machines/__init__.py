@@ -1,0 +1,13 @@
+"""Jobs on other machines: a run folder in a store that both machines share is the truth.
+
+The machine of ftctl writes what a job needs into the store, and a launcher places the worker. The
+worker claims the run, fetches what it needs, trains in a folder of its own disk, and writes signs of
+life, progress, checkpoints and last of all the result into the store.
+
+- `objects`: the names of a run's objects, and what a listing tells of a run; pure
+- `shipping`: files that go to the store and come back
+- `claims`: one worker at a time trains a run
+- `worker`: the program on the other machine
+- `mirror`: the run folder here, filled from the store
+- `placed_workers`: workers that a launcher places
+"""

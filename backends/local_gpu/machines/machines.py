@@ -1,0 +1,109 @@
+"""The machines that jobs may be placed on, and this one; nothing is asked of one before it is used."""
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from backends.contract.errors import BackendError
+from backends.contract.jobs import Hardware, Machine
+from backends.launchers.table import open_launcher
+from backends.local_gpu.jobs.run_dir import RunDir, hardware_of
+from backends.local_gpu.jobs.workers.local_process import LocalProcess
+from backends.local_gpu.jobs.workers.workers import Workers
+from backends.local_gpu.machines.placed_workers import PlacedWorkers
+from backends.stores.objects import SharedStore
+from backends.stores.open_store import open_store
+
+
+class Machines:
+    """Workers of runs, wherever these are."""
+
+    def __init__(self, state: Path, declared: Mapping[str, Machine]) -> None:
+        """Learn the machines.
+
+        Args:
+            state: Folder below which this machine keeps its runs.
+            declared: The machines of `ftctl.yaml`, by their names.
+        """
+        self._state, self._declared = state, dict(declared)
+        self._here = LocalProcess()
+        self._opened: dict[str, PlacedWorkers] = {}
+
+    def privacy(self) -> dict[str, bool]:
+        """Return for each machine whether private data may reach it."""
+        return {name: one.is_private for name, one in self._declared.items()}
+
+    def workers(self, run: RunDir, wanted: Hardware | None = None) -> Workers:
+        """Return what starts and follows the worker of a run. A run stays where it was placed.
+
+        Args:
+            run: The run.
+            wanted: Hardware of a request, for a run that does not exist yet.
+
+        Raises:
+            BackendError: The machine is not declared any more, or a package for it is missing.
+        """
+        hardware = hardware_of(run) if wanted is None or run.request.exists() else wanted
+        return self._here if hardware.machine is None else self._on(hardware.machine)
+
+    def look_up(self, fingerprints: Sequence[str] | None) -> None:
+        """Bring the folders of runs here that other machines have placed, and ask about all.
+
+        Args:
+            fingerprints: Of the runs; None for all runs.
+
+        Raises:
+            BackendError: A store or a scheduler cannot be asked.
+        """
+        for machine in self._declared:
+            placed = self._on(machine)
+            placed.follow(
+                placed.all_runs() if fingerprints is None else placed.runs_of(fingerprints)
+            )
+
+    def follow(self, runs: Sequence[RunDir]) -> None:
+        """Ask the scheduler of each machine once about all open runs there."""
+        by_machine: dict[str, list[RunDir]] = {}
+        for run in runs:
+            machine = hardware_of(run).machine
+            if machine in self._declared and not run.result.exists():
+                by_machine.setdefault(machine, []).append(run)
+        for machine, there in by_machine.items():
+            self._on(machine).follow(there)
+
+    def _on(self, name: str) -> PlacedWorkers:
+        if name not in self._declared:
+            raise BackendError(
+                f"a job is on the machine {name}, which ftctl.yaml does not declare",
+                "Declare it again: `ftctl help machines`.",
+            )
+        if name not in self._opened:
+            machine = self._declared[name]
+            self._opened[name] = PlacedWorkers(
+                machine=machine,
+                # A hub repository is refused where the settings are read.
+                store=cast("SharedStore", open_store(machine.runs, Path("/"), private=False)),
+                launcher=open_launcher(machine.launcher, machine.settings, os.environ),
+                folder=self._state,
+                report=_Lines(name),
+            )
+        return self._opened[name]
+
+
+class _Lines:
+    """Lines about what is written to a store: none of a quick transfer, else one in five seconds."""
+
+    def __init__(self, machine: str) -> None:
+        self._machine = machine
+        self._next_s = time.monotonic() + 2.0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now >= self._next_s:
+            self._next_s = now + 5.0
+            sent = f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB"
+            sys.stderr.write(f"» writing to the store of {self._machine}: {sent}\n")
+            sys.stderr.flush()

@@ -1,0 +1,201 @@
+"""What a worker writes into the store while it trains: reports, output, checkpoints, the result."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+from backends.contract.inspector import Json
+from backends.local_gpu.jobs.run_dir import RunDir
+from backends.local_gpu.json_files import json_bytes, read_json
+from backends.local_gpu.machines.claims import Claim, list_run
+from backends.local_gpu.machines.objects import (
+    CHECKPOINTS,
+    PART,
+    RESULT,
+    checkpoint_name,
+    key_of,
+    part_name,
+    step_of,
+)
+from backends.local_gpu.machines.shipping import (
+    checkpoints_of,
+    clear,
+    files_of,
+    pull_folder,
+    push_folder,
+)
+from backends.local_gpu.training.checkpoints import STATE, checkpoints
+from backends.stores.objects import SharedStore, StoreError
+
+_KEPT: Final = 2
+"""Checkpoints that stay in the store: the newest may prove to be damaged."""
+_LIBRARIES: Final = ("torch", "transformers", "peft")
+
+
+@dataclass(slots=True, kw_only=True)
+class Growing:
+    """A file that grows, and its copy in parts in the store.
+
+    Attributes:
+        claim: The right to write.
+        kind: `PROGRESS` or `LOG`.
+        path: The file.
+        sent: Bytes of it that are in the store.
+    """
+
+    claim: Claim
+    kind: str
+    path: Path
+    sent: int = 0
+
+    def send(self) -> None:
+        """Write what the file has gained.
+
+        Raises:
+            StoreError: The store refuses or does not answer.
+        """
+        try:
+            size = self.path.stat().st_size
+        except FileNotFoundError:
+            return
+        while self.sent < size:
+            part = self.sent // PART
+            with self.path.open("rb") as file:
+                file.seek(part * PART)
+                data = file.read(PART)
+            name = part_name(self.kind, self.claim.generation, part)
+            self.claim.store.write(key_of(self.claim.run, name), data)
+            self.sent = part * PART + len(data)
+
+
+def send_checkpoint(claim: Claim, run: RunDir, fingerprint: str, newest: int) -> int:
+    """Write the newest checkpoint into the store if it is not there, its mark last.
+
+    Args:
+        claim: The right to write.
+        run: The run.
+        fingerprint: Of the run.
+        newest: Step of the newest checkpoint in the store.
+
+    Returns:
+        The step of the newest checkpoint in the store.
+
+    Raises:
+        StoreError: The store refuses or does not answer.
+    """
+    found = [path for path in checkpoints(run.checkpoints) if (path / STATE).exists()]
+    step = int(found[-1].name.rpartition("-")[2]) if found else -1
+    if step <= newest:
+        return newest
+    store = checkpoints_of(claim.store, claim.run)
+    try:
+        digest = push_folder(store, fingerprint, found[-1], files_of(found[-1]))
+    except FileNotFoundError:
+        return newest  # a newer one has replaced it
+    if not claim.holds():
+        return newest
+    mark: dict[str, Json] = {"files": digest, "libraries": {**_libraries()}, "time_s": time.time()}
+    name = checkpoint_name(step, claim.generation)
+    claim.store.write(key_of(claim.run, name), json_bytes(mark))
+    old = list_run(claim.store, claim.run).checkpoints[_KEPT:]
+    claim.store.remove([key_of(claim.run, one) for one in old])
+    return step
+
+
+def fetch_checkpoint(
+    store: SharedStore, run: RunDir, fingerprint: str, marks: Sequence[str]
+) -> tuple[int, list[str]]:
+    """Read the newest checkpoint whose files are whole and whose libraries are those here.
+
+    Args:
+        store: The store.
+        run: The run folder to put it into.
+        fingerprint: Of the run.
+        marks: Marks of the checkpoints, newest first.
+
+    Returns:
+        Its step, 0 if there is none; and why newer ones were not used.
+    """
+    skipped = []
+    for mark in marks:
+        step, data = step_of(mark), store.read(key_of(run.name, mark))
+        known = _parsed(data)
+        differing = _differing(known.get("libraries"))
+        if differing:
+            skipped.append(f"the checkpoint of step {step} was written by {differing}")
+            continue
+        folder = run.checkpoints / f"checkpoint-{step}"
+        try:
+            pull_folder(checkpoints_of(store, run.name), fingerprint, str(known["files"]), folder)
+        except (StoreError, KeyError) as error:
+            reason = error.message if isinstance(error, StoreError) else "its mark is damaged"
+            skipped.append(f"the checkpoint of step {step} cannot be used: {reason}")
+            continue
+        return step, skipped
+    return 0, skipped
+
+
+def send_result(claim: Claim, run: RunDir, fingerprint: str, facts: Mapping[str, Json]) -> bool:
+    """Write the model of an ended run and then its result; what only a resumption needs goes.
+
+    Args:
+        claim: The right to write.
+        run: The run, which has a result.
+        fingerprint: Of the run.
+        facts: Facts of the placement, which are added to those of the training.
+
+    Returns:
+        False if a newer claim was seen: nothing was recorded.
+
+    Raises:
+        StoreError: The store refuses or does not answer.
+    """
+    result = read_json(run.result) or {}
+    files = None
+    if result.get("state") == "succeeded":
+        result["facts"] = {**result.get("facts", {}), **facts}
+        files = push_folder(claim.store, fingerprint, run.model, files_of(run.model))
+    if not claim.holds():
+        return False
+    ended = {"result": result, "model": files, "generation": claim.generation}
+    made = claim.store.create(key_of(claim.run, RESULT), json_bytes(ended))
+    if made:
+        marks = [one.key for one in claim.store.find(key_of(claim.run, CHECKPOINTS))]
+        claim.store.remove(marks)
+        clear(checkpoints_of(claim.store, claim.run))
+    return made
+
+
+def _libraries() -> dict[str, str]:
+    """Return the versions of the packages that write checkpoints, without their builds."""
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name).partition("+")[0]
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _differing(written: object) -> str:
+    """Return which libraries wrote a checkpoint, if others are here; empty if they are the same."""
+    here = _libraries()
+    if not isinstance(written, dict) or written == here:
+        return ""
+    return ", ".join(
+        f"{name} {was} (here: {here.get(name, 'none')})"
+        for name, was in written.items()
+        if here.get(name) != was
+    )
+
+
+def _parsed(data: bytes | None) -> dict[str, Json]:
+    try:
+        value = json.loads(data or b"")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,277 @@
+"""The worker on another machine: it trains one run, whose folder is in a store.
+
+`python -m backends.local_gpu.machines.worker --store ADDRESS --run NAME [--node N]`, which a launcher
+places. It claims the run, fetches what it needs, and starts the same training as on the machine of
+ftctl, in a folder of its own. Meanwhile it writes signs of life, progress and checkpoints into the
+store; last of all the result. On SIGTERM it saves a checkpoint and exits with 143; whoever is
+started next continues from there. Imports no training package.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Final, cast
+
+from backends.atomic_files import append_line
+from backends.contract.errors import FtctlError
+from backends.contract.inspector import Json
+from backends.local_gpu.jobs.child_process import require_packages, require_quantization
+from backends.local_gpu.jobs.device_queue import BOUND
+from backends.local_gpu.jobs.rank_protocol import STOPPED
+from backends.local_gpu.jobs.run_dir import RunDir, read_request, write_end
+from backends.local_gpu.jobs.workers.local_process import LocalProcess
+from backends.local_gpu.jobs.workers.workers import WorkerState
+from backends.local_gpu.machines.claims import Claim, list_run, say, take_claim
+from backends.local_gpu.machines.objects import (
+    CANCEL,
+    LOG,
+    PAUSE,
+    PROGRESS,
+    StoredRun,
+    key_of,
+)
+from backends.local_gpu.machines.placed_request import (
+    PlacedRequest,
+    fetch_placed,
+    read_placed,
+    require_same_version,
+)
+from backends.local_gpu.machines.publishing import (
+    Growing,
+    fetch_checkpoint,
+    send_checkpoint,
+    send_result,
+)
+from backends.local_gpu.machines.scratch import scratch_folder
+from backends.lock_files import hand_on, try_lock
+from backends.stores.objects import SharedStore, StoreError
+from backends.stores.open_store import open_store
+
+_LOOK_S: Final = 0.25
+"""Seconds between two looks at the training."""
+_ASK_S: Final = 2.0
+"""Seconds between two looks for a wish to stop, in the store."""
+_SEND_S: Final = 5.0
+"""Seconds between two reports to the store."""
+
+
+@dataclass(slots=True)
+class Stop:
+    """Handler of SIGTERM, which a scheduler sends before it takes the machine away."""
+
+    asked: bool = False
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        """Remember the signal."""
+        del number, frame
+        self.asked = True
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """A claimed run, as this worker trains it.
+
+    Attributes:
+        claim: The right to train it.
+        run: Its folder on this machine.
+        fingerprint: Of the run.
+        saved: Step of the newest checkpoint in the store.
+        facts: Facts of the placement, for the result.
+        growing: Files that are copied to the store while they grow.
+    """
+
+    claim: Claim
+    run: RunDir
+    fingerprint: str
+    saved: int = 0
+    facts: dict[str, Json] = field(default_factory=dict)
+    growing: tuple[Growing, ...] = ()
+
+    def say(self, message: str, **data: Json) -> None:
+        """Add a line for people to the run's events and to this worker's output."""
+        say(message)
+        line = {"time_s": time.time(), "message": message, **data}
+        append_line(self.run.progress, json.dumps(line).encode())
+
+    def send(self) -> None:
+        """Bring the store up to date; an error waits for the next time."""
+        try:
+            for one in self.growing:
+                one.send()
+            self.saved = send_checkpoint(self.claim, self.run, self.fingerprint, self.saved)
+        except StoreError as error:
+            say(f"not reported: {error.message}")
+
+
+def main(arguments: list[str]) -> int:
+    """Train a run of a store; return the exit status."""
+    parser = argparse.ArgumentParser(prog="ftctl worker")
+    parser.add_argument("--store", required=True)
+    parser.add_argument("--run", required=True)
+    parser.add_argument("--node", type=int, default=0)
+    given = parser.parse_args(arguments)
+    stop = Stop()
+    signal.signal(signal.SIGTERM, stop.receive)
+    try:
+        store = cast("SharedStore", open_store(given.store, Path("/"), private=False))
+        return work(store, given.run, stop)
+    except FtctlError as error:
+        say(f"{error}")
+        return 1
+
+
+def work(store: SharedStore, name: str, stop: Stop) -> int:
+    """Claim a run and train it, unless another worker has it.
+
+    Args:
+        store: The store with the run's folder.
+        name: Name of the run.
+        stop: Tells when to stop.
+
+    Returns:
+        The exit status: 0 also where there is nothing to do.
+
+    Raises:
+        FtctlError: The store has no such run, refuses or does not answer.
+    """
+    placed = read_placed(store, name)
+    if placed is None:
+        raise StoreError(f"{store.url} has no run {name}", "Check that the folder is shared.")
+    before = list_run(store, name)
+    claim = take_claim(store, name)
+    if claim is None:
+        say(f"nothing to do: {name} has ended, or another worker trains it")
+        return 0
+    try:
+        with scratch_folder(name, claim.generation) as state:
+            return _train(claim, placed, before, state, stop)
+    except (FtctlError, OSError) as error:
+        claim.release(str(error))
+        say(f"{error}")
+        return 1
+
+
+def _train(claim: Claim, placed: PlacedRequest, before: StoredRun, state: Path, stop: Stop) -> int:
+    """Fetch what a run needs, and train it."""
+    run = RunDir(path=state / "runs" / claim.run)
+    run.path.mkdir(parents=True)
+    growing = tuple(
+        Growing(claim=claim, kind=kind, path=path)
+        for kind, path in ((PROGRESS, run.progress), (LOG, run.log))
+    )
+    made = Work(claim=claim, run=run, fingerprint=placed.fingerprint, growing=growing)
+    try:
+        require_same_version(placed)
+        require_packages()
+        fetch_placed(claim.store, placed, run)
+        require_quantization(read_request(run).hyperparameters)
+        _resume(made, before)
+        _follow(made, stop)
+    except (FtctlError, OSError) as error:
+        with run.log.open("a", encoding="utf-8") as log:
+            log.write(f"ftctl: {error}\n")
+        raise
+    finally:
+        made.send()
+    return _end(made, stop)
+
+
+def _resume(made: Work, before: StoredRun) -> None:
+    """Fetch the newest checkpoint, and say what was lost since."""
+    claim = made.claim
+    reported, lost = _reported(claim.store, before)
+    step, skipped = fetch_checkpoint(claim.store, made.run, made.fingerprint, before.checkpoints)
+    made.saved = step
+    for why in skipped:
+        made.say(f"{why}; an earlier one is used, or none")
+    if claim.generation > 1:
+        lost += max(0, reported - step)
+        begins = f"continues from step {step}" if step else "starts from its beginning"
+        made.say(
+            f"worker {claim.generation} {begins}; {max(0, reported - step)} steps are lost",
+            steps_lost=max(0, reported - step),
+        )
+    made.facts = {"workers": claim.generation, "steps_lost": lost}
+
+
+def _reported(store: SharedStore, before: StoredRun) -> tuple[int, int]:
+    """Return the newest step that earlier workers reported, and the steps that were lost before."""
+    newest, lost = 0, 0
+    for part in before.parts(PROGRESS):
+        for line in (store.read(part.key) or b"").splitlines():
+            try:
+                value = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(value, dict):
+                newest = value["step"] if isinstance(value.get("step"), int) else newest
+                lost += value.get("steps_lost", 0)
+    return newest, lost
+
+
+def _follow(made: Work, stop: Stop) -> None:
+    """Train in a child of this process, which does not outlive it; keep the store up to date."""
+    claim, run, workers = made.claim, made.run, LocalProcess()
+    lock = try_lock(run.lock)
+    if lock is None:
+        raise StoreError(f"{run.path} is in use", "Set TMPDIR to a folder of this machine's own.")
+    os.environ[BOUND] = str(os.getpid())
+    hand_on(lock)
+    workers.submit(run, lock, 1)
+    os.close(lock)
+    asked_s = sent_s = time.monotonic()
+    stopping = False
+    while workers.state(run) is not WorkerState.GONE:
+        now = time.monotonic()
+        if claim.is_superseded:
+            workers.stop(run, at_once=True)
+        elif not stopping and (stop.asked or (now - asked_s >= _ASK_S and _is_asked(claim, run))):
+            stopping = True
+            workers.stop(run, at_once=False)
+        asked_s = now if now - asked_s >= _ASK_S else asked_s
+        if now - sent_s >= _SEND_S:
+            sent_s = now
+            made.send()
+        time.sleep(_LOOK_S)
+
+
+def _is_asked(claim: Claim, run: RunDir) -> bool:
+    """Return whether the store asks the worker to stop, for now or for good."""
+    try:
+        if claim.store.has(key_of(claim.run, CANCEL)):
+            run.cancel.touch()
+            return True
+        return claim.store.has(key_of(claim.run, PAUSE))
+    except StoreError:
+        return False
+
+
+def _end(made: Work, stop: Stop) -> int:
+    """Record how a run has ended, or release it."""
+    claim, run = made.claim, made.run
+    if not claim.holds():
+        say("another worker has taken this run over; nothing is recorded")
+        return 0
+    if run.cancel.exists() and not run.result.exists():
+        write_end(run, "cancelled", "cancelled")
+    if run.result.exists():
+        send_result(claim, run, made.fingerprint, made.facts)
+        claim.ended.set()
+        return 0
+    if stop.asked or claim.store.has(key_of(claim.run, PAUSE)):
+        claim.release()
+        return STOPPED
+    claim.release("its training ended without a result")
+    return 1
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(status)

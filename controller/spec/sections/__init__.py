@@ -1,0 +1,1 @@
+"""Sections of `ftctl.yaml`, as pydantic models."""
