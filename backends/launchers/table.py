@@ -32,7 +32,8 @@ def open_launcher(
 
     Args:
         name: One of `known_launchers`.
-        settings: The machine's settings that are the launcher's own.
+        settings: The machine's settings that are the launcher's own, and its `runs` where that is a
+            folder.
         environment: The variables that settings may name, such as one with a token.
 
     Raises:

@@ -25,6 +25,7 @@ from controller.render.plan_json import plan_json
 from controller.run.backends import backend_opener
 from controller.run.reconcile import prepare_run
 from controller.spec.model import Spec
+from controller.spec.sections.machines import machines_of
 from controller.spec.settings import Settings, load_settings, public_id, records_branch
 from controller.store.builds import ModelStore, push_build
 from controller.store.privacy import named_builds, privacy_of
@@ -176,6 +177,25 @@ def measures() -> dict[str, Case]:
     tests = [measured("promptfoo", {"file": f"data/{name}.yaml"}) for name in ("one", "two")]
     cases["evaluation.metrics.promptfoo.file"] = Case(*tests)
     return cases
+
+
+def machine_cases() -> dict[str, tuple[str, str]]:
+    def declared(**other):
+        keys = {"launcher": "slurm", "runs": "/shared/ftctl"} | other
+        return json.dumps({"machines": {"hpc": keys}})
+
+    changed = {
+        "launcher": {"launcher": "ray", "address": "http://127.0.0.1:8265"},
+        "runs": {"runs": "/scratch/ftctl"},
+        "runtime": {"runtime": {"venv": "/opt/ftctl"}},
+        "runtime.venv": {"runtime": {"venv": "/opt/ftctl"}},
+        "runtime.image": {"runtime": {"image": "acme/ftctl"}},
+        "devices": {"devices": "cpu"},
+        "private": {"private": True},
+        "environment": {"environment": {"HF_HOME": "/shared/hf"}},
+    }
+    cases = {f"machines.{key}": (declared(), declared(**keys)) for key, keys in changed.items()}
+    return {"machines": ("{}", declared()), **cases}
 
 
 SPEC: dict[str, Case] = {
@@ -523,6 +543,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "policies": ("{}", "policies: {require_license: true}"),
     "policies.require_license": ("{}", "policies: {require_license: true}"),
     "policies.licenses": ("policies: {licenses: [MIT]}", "policies: {licenses: [CC0-1.0]}"),
+    **machine_cases(),
     "store": ("{}", "store: {url: ../a}"),
     "store.url": ("store: {url: ../a}", "store: {url: ../b}"),
     "store.private": ("store: {url: ../a}", "store: {url: ../a, private: true}"),
@@ -556,6 +577,16 @@ SETTINGS: dict[str, tuple[str, str]] = {
         "tracking: {trackio: {project: b}}",
     ),
 }
+
+
+@pytest.mark.parametrize("path", [path for path in SETTINGS if path.startswith("machines")])
+def test_a_backend_learns_the_machines_that_the_settings_declare(path, repo):
+    """`tests/backends/local_gpu/machines` places jobs by them."""
+    seen = []
+    for text in SETTINGS[path]:
+        repo.write("ftctl.yaml", text)
+        seen.append(machines_of(load_settings(repo.root).machines))
+    assert seen[0] != seen[1]
 
 
 def test_every_setting_of_a_repository_has_a_case():

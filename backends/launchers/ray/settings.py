@@ -41,6 +41,8 @@ class RaySettings(BaseModel):
         strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True
     )
 
+    runs: str | None = None
+    """The machine's `runs`, where it is a folder. Ray keeps the output of jobs itself."""
     address: str
     """Address of the cluster's dashboard: http://head:8265"""
     token_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
