@@ -4,8 +4,10 @@ An entry names a function `create(state: Path, endpoint: Endpoint) -> Backend`; 
 imported only when a spec uses it. A backend without endpoints ignores the second argument.
 """
 
+import sys
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from functools import lru_cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 
 from backends.contract.backend import Backend, Endpoint
@@ -32,7 +34,7 @@ SMALL_BASE_MAKER = "backends.local_gpu.models.small_base"
 
 def known_backends() -> tuple[str, ...]:
     """Return the names a spec may use, sorted."""
-    return tuple(sorted({*BUILT_IN, *(entry.name for entry in entry_points(group=GROUP))}))
+    return tuple(sorted({*BUILT_IN, *_plug_ins().names}))
 
 
 def require_backend(name: str) -> None:
@@ -68,8 +70,29 @@ def open_backend(name: str, state: Path, endpoint: Endpoint) -> Backend:
 def _entry(name: str) -> EntryPoint:
     if name in BUILT_IN:
         return EntryPoint(name=name, value=BUILT_IN[name], group=GROUP)
-    for entry in entry_points(group=GROUP, name=name):
+    for entry in _plug_ins().select(name=name):
         return entry
     known = known_backends()
     message = f"no backend is called {excerpt(name)}"
     raise BackendUnknown(message, did_you_mean(name, known) or use_one_of(known))
+
+
+def _plug_ins() -> EntryPoints:
+    """Return the entries of all installed packages.
+
+    A plan asks for each of its backends, several times, and reading them takes milliseconds: what
+    was found holds until a package is added to one of the folders, or removed.
+    """
+    return _found(tuple((folder, _changed_ns(folder)) for folder in sys.path))
+
+
+@lru_cache(maxsize=4)
+def _found(_: tuple[tuple[str, int], ...]) -> EntryPoints:
+    return entry_points(group=GROUP)
+
+
+def _changed_ns(folder: str) -> int:
+    try:
+        return Path(folder or ".").stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -3,6 +3,7 @@
 import ast
 import inspect
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any, Self, TypeAlias
 
@@ -54,14 +55,18 @@ def field_texts(model: type[BaseModel]) -> dict[str, str]:
     return {name: text for one in reversed(model.__mro__) for name, text in _own_texts(one)}
 
 
-def _own_texts(model: type) -> Iterator[tuple[str, str]]:
+@cache
+def _own_texts(model: type) -> list[tuple[str, str]]:
     if not issubclass(model, Strict) or model is Strict:
-        return
+        return []
     try:
         source = inspect.cleandoc(f"\n{inspect.getsource(model)}")
     except OSError:
-        return  # made at run time
-    (definition,) = ast.parse(source).body
+        return []  # made at run time
+    return list(_texts_below_fields(ast.parse(source).body[0]))
+
+
+def _texts_below_fields(definition: ast.stmt) -> Iterator[tuple[str, str]]:
     if not isinstance(definition, ast.ClassDef):
         return
     for field, below in pairwise(definition.body):
