@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-real demo-server demo-exit clean-demo test test-slow fuzz check format schema topics bench constraints lock clean
+.PHONY: help setup demo demo-real demo-server demo-exit clean-demo test test-slow test-slurm fuzz check format schema topics bench constraints lock clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,11 +62,26 @@ clean-demo: ## Forget the demo, so that `make demo` starts anew
 
 test: .venv/.ready ## Run all tests but the slow ones
 	@echo "==> pytest"
-	@$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal --durations=15
+	@$(BIN)/python -m pytest -m "not slow and not slurm" -n $(WORKERS) --dist worksteal --durations=15
 
 test-slow: .venv/.ready ## Run the slow tests: kills, whole stories, real consumers
 	@echo "==> pytest, slow tests"
 	@$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist worksteal --durations=15
+
+test-slurm: .venv/.ready ## Run the launcher of Slurm at a real Slurm, which is started on this machine
+	@for daemon in munged slurmctld slurmd; do \
+		PATH="$$PATH:/usr/sbin" command -v "$$daemon" >/dev/null || lacking="$$lacking $$daemon"; \
+	done; \
+	if [ -z "$$lacking" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "==> apt-get install slurm-wlm munge"; \
+		apt-get update -qq && apt-get install -qq -y --no-install-recommends slurm-wlm munge; \
+	else \
+		echo "Slurm is not installed here (missing:$$lacking). On Debian, type as root:"; \
+		echo "      apt-get install slurm-wlm munge"; \
+	fi
+	@echo "==> pytest, Slurm"
+	@$(BIN)/python -m pytest -m slurm tests/engines/slurm
 
 fuzz: .venv/.ready ## Damage specs and data files by the thousand; SEED=2 damages others
 	@$(BIN)/python -m tests.fuzz.specs --seed $(SEED)

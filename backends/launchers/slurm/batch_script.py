@@ -8,6 +8,8 @@ from backends.contract.errors import InvalidInput, Problem
 from backends.launchers.launcher import Placement
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_STOPPED: Final = 143
+"""Exit status of a command that SIGTERM has stopped, and that has saved its work."""
 _WAIT: Final = """\
 status=0 signalled=yes
 while [ "$signalled" ]; do
@@ -19,17 +21,23 @@ done
 """
 """A trapped signal ends `wait` early. 127: the child's status was already read."""
 _TASK: Final = f"""\
-[ "$SLURM_NODEID" = 0 ] && exec "$@" --node 0
 trap 'signalled=yes' TERM
 "$@" --node "$SLURM_NODEID" &
 child=$!
 {_WAIT}
-# Saved and stopped, as it was asked to. As a failure, it would end the first node, which may still
-# be saving.
-[ "$status" = 143 ] && exit 0
+# Saved and stopped, as it was asked to. As a failure, it would end the nodes that still save.
+[ "$status" = {_STOPPED} ] && exit 0
 exit "$status"
 """
 """What each node of several runs; Slurm signals all processes of a task."""
+_ONE: Final = """\
+child= stopped=0
+stop() { signalled=yes; [ -z "$child" ] || kill -TERM "$child"; }
+trap stop TERM
+COMMAND &
+child=$!
+"""
+"""The command on one node."""
 _SEVERAL: Final = f"""\
 # On SIGTERM, srun itself would kill the tasks at once: scancel only signals them. They may not have
 # been started yet.
@@ -40,13 +48,27 @@ forward() {{
   done
   scancel --signal=TERM "$SLURM_JOB_ID"
 }}
-child=
-stop() {{ signalled=yes; [ -z "$child" ] || forward; }}
+child= stopped=0
+stop() {{ signalled=yes stopped={_STOPPED}; [ -z "$child" ] || forward; }}
 [ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"
 trap stop TERM
 srun --kill-on-bad-exit=1 bash -c {shlex.quote(_TASK)} bash COMMAND &
 child=$!
+[ "$stopped" = 0 ] || forward
+"""
+"""The command on several nodes."""
+_END: Final = f"""\
 {_WAIT}
+[ "$status" != 0 ] || status=$stopped
+# Slurm puts a job back into the queue that it preempts, unless the job ends by itself, having saved:
+# then, and at its time limit, the job does so. One that somebody cancels is completing by now.
+taken() {{
+  job=$(scontrol show job "$SLURM_JOB_ID") || return
+  echo "$job" | grep -q 'JobState=RUNNING' || return
+  echo "$job" | grep -q 'PreemptTime=[0-9]' && return
+  squeue --noheader --jobs="$SLURM_JOB_ID" --format=%L | grep -Eq '^([0-2]:[0-5][0-9]|3:00)$'
+}}
+if [ "$status" = {_STOPPED} ] && taken; then scontrol requeue "$SLURM_JOB_ID"; fi
 exit "$status"
 """
 
@@ -54,8 +76,9 @@ exit "$status"
 def batch_script(placement: Placement, prologue: str) -> str:
     """Return the batch script of a job.
 
-    SIGTERM for the script reaches the command on every node. The job fails if the command does on
-    any node; on the first one, ending on SIGTERM counts as failing.
+    SIGTERM for the script reaches the command on every node. The job fails if the command fails on
+    any node, or was stopped by SIGTERM; a job that Slurm preempts, or that reaches its time limit,
+    goes back into the queue once it has saved.
 
     Args:
         placement: The job.
@@ -70,11 +93,6 @@ def batch_script(placement: Placement, prologue: str) -> str:
             problem = Problem(field=name, message="is not a variable that a shell can export")
             raise InvalidInput([problem])
         lines.append(f"export {name}={shlex.quote(value)}")
-    command = shlex.join(placement.command)
-    if placement.nodes == 1:
-        # The command is the batch process itself, which Slurm signals.
-        lines.append(f"exec {command}")
-    else:
-        before, after = _SEVERAL.split("COMMAND")
-        lines.append(f"{before}{command}{after}")
+    before, after = (_ONE if placement.nodes == 1 else _SEVERAL).split("COMMAND")
+    lines.append(f"{before}{shlex.join(placement.command)}{after}{_END}")
     return "\n".join(lines) + "\n"

@@ -82,7 +82,11 @@ class Slurm:
         # A waiting job has nothing to save, and takes no signal.
         killed = jobs if at_once else [job for job in jobs if job not in running]
         self._scancel([], killed)
-        if not at_once:
+        if not at_once and running:
+            for job in running:
+                # It shall not go back into the queue, should it be preempted now. Where that is
+                # refused, it may.
+                self._commands.run(["scontrol", "update", f"JobId={job.id}", "Requeue=0"])
             self._scancel(["--signal=TERM", "--batch"], running)
 
     def logs(self, name: str, lines: int) -> list[str]:

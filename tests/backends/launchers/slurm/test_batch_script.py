@@ -48,19 +48,29 @@ while None in [task.poll() for task in tasks]:
 sys.exit(max(abs(task.wait(5)) for task in tasks))
 """
 LATE = "open('srun.began', 'w').close(); time.sleep(1.5)"
-SQUEUE = "#!/bin/bash\n[ -e tasks ] && echo 17.0\necho 17.batch\n"
+SQUEUE = """#!/bin/bash
+case "$*" in *--steps*) [ -e tasks ] && echo 17.0; echo 17.batch;; *) cat left;; esac
+"""
+SCONTROL = '#!/bin/bash\nif [ "$1" = show ]; then cat job; else echo "$@" >requeued; fi\n'
 SCANCEL = (
     '#!/bin/bash\necho "$@" >>cancelled\nfor task in $(cat tasks); do kill -TERM -- -$task; done\n'
 )
+
+PROGRAMS = {"srun": SRUN, "squeue": SQUEUE, "scancel": SCANCEL, "scontrol": SCONTROL}
+RUNNING = "JobState=RUNNING Reason=None\nPreemptTime=None\n"
+PREEMPTED = "JobState=RUNNING Reason=None\nPreemptTime=2026-11-30T10:54:21\n"
+CANCELLED = "JobState=COMPLETING Reason=None\nPreemptTime=None\n"
 
 
 @pytest.fixture
 def job(tmp_path):
     """Return what starts a batch script of a worker on some nodes."""
-    for name, text in {"srun": SRUN, "squeue": SQUEUE, "scancel": SCANCEL}.items():
+    for name, text in PROGRAMS.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     (tmp_path / "worker.py").write_text(WORKER)
+    (tmp_path / "job").write_text(RUNNING)
+    (tmp_path / "left").write_text("1-00:00:00\n")
 
     def start(nodes, prologue="", **more):
         command = (sys.executable, str(tmp_path / "worker.py"), str(tmp_path))
@@ -73,12 +83,41 @@ def job(tmp_path):
     return start
 
 
-def test_one_node_is_the_batch_process_itself(job, tmp_path):
+def test_one_node_saves_on_sigterm(job, tmp_path):
+    (tmp_path / "worker.saves").write_text("0.5")
     with job(1) as process:
         until((tmp_path / "worker.began").exists)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 143
     assert (tmp_path / "worker.saved").exists()
+    assert not (tmp_path / "requeued").exists()
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize(
+    ("told", "left", "goes_back"),
+    [
+        (PREEMPTED, "1-00:00:00", True),
+        (RUNNING, "2:10", True),
+        (RUNNING, "0:09", True),
+        (RUNNING, "3:01", False),
+        (RUNNING, "13:00", False),
+        (RUNNING, "UNLIMITED", False),
+        (CANCELLED, "0:09", False),
+    ],
+)
+def test_what_slurm_takes_away_goes_back_into_the_queue(
+    job, tmp_path, nodes, told, left, goes_back
+):
+    (tmp_path / "job").write_text(told)
+    (tmp_path / "left").write_text(f"{left}\n")
+    names = ["worker"] if nodes == 1 else ["--node-0", "--node-1"]
+    with job(nodes) as process:
+        until(lambda: all((tmp_path / f"{name}.began").exists() for name in names))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 143
+    assert (tmp_path / "requeued").exists() == goes_back
+    assert not goes_back or (tmp_path / "requeued").read_text() == "requeue 17\n"
 
 
 @pytest.mark.parametrize(("status", "nodes"), [(0, 1), (3, 1), (0, 2)])
@@ -96,9 +135,7 @@ def test_on_two_nodes_both_save_however_long_one_takes(job, tmp_path, slow):
         until(lambda: all((tmp_path / f"--node-{node}.began").exists() for node in range(2)))
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 143
-    assert (tmp_path / "--node-0.saved").exists()
-    # Once the first node has saved, nothing is left to save.
-    assert slow == "--node-1" or (tmp_path / "--node-1.saved").exists()
+    assert all((tmp_path / f"--node-{node}.saved").exists() for node in range(2))
 
 
 def test_a_signal_before_the_tasks_began_is_not_lost(job, tmp_path):
@@ -121,7 +158,7 @@ def test_variables_and_prologue_reach_the_command(job, tmp_path):
     text = "it's $HOME\n한국어 `id`"
     with job(1, "export A=1", environment={"B": text}) as process:
         assert process.wait(20) == 0
-    script = (tmp_path / "script").read_text().replace("exec ", "env -0 >out; exec ")
+    script = (tmp_path / "script").read_text().replace("trap stop", "env -0 >out; trap stop")
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, check=True, timeout=20)
     seen = dict(one.split("=", 1) for one in (tmp_path / "out").read_text().split("\0") if one)

@@ -299,9 +299,14 @@ def test_stop_lets_what_runs_save_and_removes_what_waits(host):
         f"19|FAILED|None|{NAME}|ftctl abc 1",
         f"20|RUNNING|None|{NAME}|of somebody else",
     )
-    host.install("scancel", f'echo "$@" >>{host.noted}/scancel')
+    for command in ("scancel", "scontrol"):
+        host.install(command, f'echo {command} "$@" >>{host.noted}/typed')
     host.launcher().stop(NAME, at_once=False)
-    assert (host.noted / "scancel").read_text().splitlines() == ["18", "--signal=TERM --batch 17"]
+    assert (host.noted / "typed").read_text().splitlines() == [
+        "scancel 18",
+        "scontrol update JobId=17 Requeue=0",
+        "scancel --signal=TERM --batch 17",
+    ]
 
 
 def test_stop_at_once_ends_all_that_are_open(host):
@@ -328,6 +333,7 @@ def test_a_job_that_ends_meanwhile_is_stopped_all_the_same(host):
 
 def test_a_job_that_may_not_be_stopped_is_an_error(host):
     host.lists(f"17|RUNNING|None|{NAME}|ftctl abc 1")
+    host.has("scontrol", "", "slurm_update error: Access denied", 1)
     host.has("scancel", "", "scancel: error: Kill job error on job id 17: Access denied", 1)
     with pytest.raises(LauncherError, match="Access denied"):
         host.launcher().stop(NAME, at_once=False)
@@ -410,8 +416,8 @@ def test_commands_run_at_the_login_node(login, placement):
     ]
     assert f"--job-name={NAME}" in login.given("sbatch")
     assert "--comment=ftctl abc 1" in login.given("sbatch")
-    assert "\n".join(login.given("sbatch", "input")[:6]) == (
-        "#!/bin/bash -l\nunset LC_ALL\nexport TEXT='it'\"'\"'s a \"$HOME\" `id`\nEND\n'\nexec /bin/true"
+    assert "\n".join(login.given("sbatch", "input")[:5]) == (
+        "#!/bin/bash -l\nunset LC_ALL\nexport TEXT='it'\"'\"'s a \"$HOME\" `id`\nEND\n'"
     )
     assert (login.runs / "logs").is_dir()
 
