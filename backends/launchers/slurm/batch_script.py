@@ -10,32 +10,23 @@ from backends.launchers.launcher import Placement
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _STOPPED: Final = 143
 """Exit status of a command that SIGTERM has stopped, and that has saved its work."""
-_WAIT: Final = """\
-status=0 signalled=yes
-while [ "$signalled" ]; do
-  signalled=
-  wait "$child"
-  again=$?
-  [ "$again" = 127 ] || status=$again
-done
-"""
-"""A trapped signal ends `wait` early. 127: the child's status was already read."""
 _TASK: Final = f"""\
-trap 'signalled=yes' TERM
-"$@" --node "$SLURM_NODEID" &
-child=$!
-{_WAIT}
+# Slurm signals all processes of a task; this one only has to survive.
+trap : TERM
+"$@" --node "$SLURM_NODEID"
+status=$?
 # Saved and stopped, as it was asked to. As a failure, it would end the nodes that still save.
 [ "$status" = {_STOPPED} ] && exit 0
 exit "$status"
 """
-"""What each node of several runs; Slurm signals all processes of a task."""
+"""What each node of several runs."""
 _ONE: Final = """\
-child= stopped=0
-stop() { signalled=yes; [ -z "$child" ] || kill -TERM "$child"; }
+child= stopped=0 asked=
+stop() { asked=yes; [ -z "$child" ] || kill -TERM "$child"; }
 trap stop TERM
 COMMAND &
 child=$!
+[ -z "$asked" ] || kill -TERM "$child"
 """
 """The command on one node."""
 _SEVERAL: Final = f"""\
@@ -49,7 +40,7 @@ forward() {{
   scancel --signal=TERM "$SLURM_JOB_ID"
 }}
 child= stopped=0
-stop() {{ signalled=yes stopped={_STOPPED}; [ -z "$child" ] || forward; }}
+stop() {{ stopped={_STOPPED}; [ -z "$child" ] || forward; }}
 [ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"
 trap stop TERM
 srun --kill-on-bad-exit=1 bash -c {shlex.quote(_TASK)} bash COMMAND &
@@ -58,7 +49,10 @@ child=$!
 """
 """The command on several nodes."""
 _END: Final = f"""\
-{_WAIT}
+# bash may lose the status of a process when a signal ends `wait` for it.
+while kill -0 "$child" 2>/dev/null; do sleep 0.5 & wait $!; done
+wait "$child"
+status=$?
 [ "$status" != 0 ] || status=$stopped
 # Slurm puts a job back into the queue that it preempts, unless the job ends by itself, having saved:
 # then, and at its time limit, the job does so. One that somebody cancels is completing by now.
@@ -73,7 +67,7 @@ exit "$status"
 """
 
 
-def batch_script(placement: Placement, prologue: str) -> str:
+def batch_script(placement: Placement, prologue: str, code: str | None = None) -> str:
     """Return the batch script of a job.
 
     SIGTERM for the script reaches the command on every node. The job fails if the command fails on
@@ -83,6 +77,7 @@ def batch_script(placement: Placement, prologue: str) -> str:
     Args:
         placement: The job.
         prologue: Lines of bash before the command.
+        code: Folder that Python also imports from.
 
     Raises:
         InvalidInput: A variable has a name that no shell can export.
@@ -93,6 +88,8 @@ def batch_script(placement: Placement, prologue: str) -> str:
             problem = Problem(field=name, message="is not a variable that a shell can export")
             raise InvalidInput([problem])
         lines.append(f"export {name}={shlex.quote(value)}")
+    if code is not None:
+        lines.append(f"export PYTHONPATH={shlex.quote(code)}${{PYTHONPATH:+:$PYTHONPATH}}")
     before, after = (_ONE if placement.nodes == 1 else _SEVERAL).split("COMMAND")
     lines.append(f"{before}{shlex.join(placement.command)}{after}{_END}")
     return "\n".join(lines) + "\n"

@@ -26,6 +26,7 @@ from backends.launchers.slurm.answers import (
     jobs_in,
 )
 from backends.launchers.slurm.batch_script import batch_script
+from backends.launchers.slurm.code_folders import unpack
 from backends.launchers.slurm.commands import Answer, Commands, Unanswered
 from backends.launchers.slurm.refusals import INVALID_PARTITION, no_contact, refusal
 from backends.launchers.slurm.settings import SIGNAL_S, SlurmSettings, parse
@@ -52,20 +53,17 @@ class Slurm:
 
     def submit(self, placement: Placement) -> None:
         """Place a job whose name is not in use by an open one."""
-        if placement.code is not None:
-            raise LauncherError(
-                "Slurm brings no code to its nodes",
-                "Install ftctl in a folder that all nodes share, and write `runtime: {venv: PATH}`.",
-            )
-        folder, script = self._settings.log_folder, batch_script(placement, self._settings.prologue)
+        folder = self._settings.log_folder
         made = self._commands.run(["mkdir", "-p", "--", folder])
         if made.status != 0:
             raise LauncherError(
                 f"the folder of the jobs' output cannot be made: {made.words}",
                 "Correct `logs` or `runs`, or the rights of the folder.",
             )
+        code = unpack(self._commands, placement.code, folder) if placement.code else None
+        script = batch_script(placement, self._settings.prologue, code)
         try:
-            answer = self._commands.run(self._sbatch(placement), script)
+            answer = self._commands.run(self._sbatch(placement, code or folder), script)
         except Unanswered as error:
             raise SubmissionLost(error.message, error.remedy) from error
         if answer.status == 0 and _has_number(answer.output):
@@ -116,7 +114,7 @@ class Slurm:
             command.append(f"--name={','.join(sorted(names))}")
         return jobs_in(self._ask(command).output, frozenset(names))
 
-    def _sbatch(self, placement: Placement) -> list[str]:
+    def _sbatch(self, placement: Placement, folder: str) -> list[str]:
         settings = self._settings
         # In the name of a file, sbatch replaces what follows a `%`.
         log = f"{settings.log_folder}/{placement.name}.log".replace("%", "%%")
@@ -133,7 +131,7 @@ class Slurm:
             *("sbatch", "--parsable", f"--job-name={placement.name}"),
             *(f"--comment={placement.comment}", "--dependency=singleton", "--requeue"),
             *(f"--signal=B:TERM@{SIGNAL_S}", "--open-mode=append", f"--output={log}"),
-            *(f"--chdir={settings.log_folder}", f"--nodes={placement.nodes}"),
+            *(f"--chdir={folder}", f"--nodes={placement.nodes}"),
             "--ntasks-per-node=1",
             *(f"--{option}={value}" for option, value in wanted.items() if value),
             *settings.options,

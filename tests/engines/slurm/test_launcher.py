@@ -16,6 +16,7 @@ from backends.launchers.launcher import (
     Placement,
     SubmissionLost,
 )
+from backends.testing import check_launcher
 from tests.children import until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
@@ -349,6 +350,10 @@ def test_a_job_that_slurm_has_forgotten_is_absent(cluster):
     finally:
         cluster.configure()
         cluster.type("scontrol", "reconfigure")
+
+
+def test_the_contract_of_launchers(cluster):
+    check_launcher(cluster.launcher(), python=sys.executable, nodes=2)
 
 
 def test_at_a_login_node(cluster, tmp_path):

@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ NODES = "ftctl|NODELIST|PARTITION|GRES"
 NAME = "ftctl-cafe-0123456789ab"
 
 
-TOOLS = ("bash", "cat", "env", "id", "mkdir", "sh", "sleep", "tail")
+TOOLS = (*("base64", "bash", "cat", "env", "id", "mkdir", "mv", "rm", "sh", "sleep", "tail"),)
 
 
 class Host:
@@ -30,6 +31,7 @@ class Host:
             one.mkdir()
         for tool in TOOLS:
             (self.programs / tool).symlink_to(shutil.which(tool))
+        self.install("python3", f'exec {sys.executable} "$@"')
         # A login shell begins with the PATH of the system.
         (folder / ".bash_profile").write_text(f"export PATH={self.programs}\n")
         self.environment = {
@@ -86,3 +88,12 @@ def host(tmp_path) -> Host:
 def placement() -> Placement:
     """Return a job for one node without a GPU."""
     return Placement(name=NAME, comment="ftctl abc 1", command=("/bin/true",), gpus=0)
+
+
+@pytest.fixture
+def login(host):
+    """Return a machine whose `ssh` runs what it is given in a shell, as sshd does."""
+    host.install(
+        "ssh", f'printf "%s\\n" "$@" >{host.noted}/ssh.arguments\nshift 5\nexec sh -c "$*"'
+    )
+    return host

@@ -1,4 +1,5 @@
 import dataclasses
+import zipfile
 
 import pytest
 
@@ -187,6 +188,37 @@ def test_a_machine_without_slurm_says_what_to_do(host, placement):
         assert "ssh: HOST" in caught.value.remedy
 
 
+@pytest.mark.parametrize("at", [{}, {"ssh": "login"}])
+def test_code_is_unpacked_once_where_all_nodes_find_it(login, placement, tmp_path, at):
+    login.has("sbatch", "17\n")
+    archive = tmp_path / "code.zip"
+    with zipfile.ZipFile(archive, "w") as written:
+        written.writestr("package/module.py", "print('한국어')")
+    given = dataclasses.replace(placement, code=archive)
+    login.launcher(**at).submit(given)
+    (code,) = (login.runs / "logs").glob("code-*")
+    assert (code / "package" / "module.py").read_text() == "print('한국어')"
+    assert f"--chdir={code}" in login.given("sbatch")
+    assert f"export PYTHONPATH={code}${{PYTHONPATH:+:$PYTHONPATH}}" in login.given(
+        "sbatch", "input"
+    )
+    (code / "mark").touch()
+    login.launcher(**at).submit(given)
+    assert [*(login.runs / "logs").iterdir()] == [code]
+    assert (code / "mark").exists()
+
+
+def test_code_that_cannot_be_unpacked_is_found_before_anything_is_submitted(host, placement):
+    host.has("sbatch", "17\n")
+    broken = host.runs / "code.zip"
+    broken.write_text("not a zip file")
+    with pytest.raises(LauncherError, match="cannot be unpacked") as caught:
+        host.launcher().submit(dataclasses.replace(placement, code=broken))
+    assert "venv" in caught.value.remedy
+    assert not (host.noted / "sbatch.arguments").exists()
+    assert [*(host.runs / "logs").iterdir()] == []
+
+
 # Find
 
 
@@ -325,6 +357,7 @@ def test_stop_of_an_ended_job_does_nothing(host):
 
 def test_a_job_that_ends_meanwhile_is_stopped_all_the_same(host):
     host.lists(f"17|RUNNING|None|{NAME}|ftctl abc 1")
+    host.has("scontrol", "", "slurm_update error: Job has already finished", 1)
     host.has(
         "scancel", "", "scancel: error: Kill job error on job id 17: Invalid job id specified", 1
     )
@@ -397,15 +430,6 @@ def test_a_partition_without_nodes_is_an_error(host):
 # At a login node
 
 
-@pytest.fixture
-def login(host):
-    """Return a machine whose `ssh` runs what it is given in a shell, as sshd does."""
-    host.install(
-        "ssh", f'printf "%s\\n" "$@" >{host.noted}/ssh.arguments\nshift 5\nexec sh -c "$*"'
-    )
-    return host
-
-
 def test_commands_run_at_the_login_node(login, placement):
     login.has("sbatch", "Welcome to the cluster!\n17\n")
     hostile = 'it\'s a "$HOME" `id`\nEND\n'
@@ -473,10 +497,3 @@ def test_placement_of_a_variable_that_no_shell_exports(host):
     broken = Placement(name=NAME, comment="ftctl a 1", command=("x",), environment={"a-b": "c"})
     with pytest.raises(Exception, match="a-b"):
         host.launcher().submit(broken)
-
-
-def test_code_of_this_machine_is_refused_before_anything_is_submitted(host, placement, tmp_path):
-    host.has("sbatch", "17\n")
-    with pytest.raises(LauncherError, match="brings no code"):
-        host.launcher().submit(dataclasses.replace(placement, code=tmp_path / "code.zip"))
-    assert host.calls() == []
