@@ -21,6 +21,9 @@ from tests.children import child
 from tests.controller.crash_machine import QUICK, RATES, Server, machine
 
 EXAMPLES = int(os.environ.get("FTCTL_CRASH_EXAMPLES", "35"))
+FEW = min(EXAMPLES, 15)
+"""Examples of the fast set, which also lets runs die at each seventh change of a file only."""
+ALL = pytest.mark.slow
 STEPS = int(os.environ.get("FTCTL_CRASH_STEPS", "12"))
 # More examples may take longer.
 pytestmark = pytest.mark.timeout(600 * max(1, EXAMPLES // 35) * max(1, STEPS // 12))
@@ -55,13 +58,14 @@ def explore(kind: type[RuleBasedStateMachine], **more) -> None:
     run_state_machine_as_test(kind, settings=settings(**how))
 
 
+@pytest.mark.parametrize("examples", [FEW, pytest.param(EXAMPLES, marks=ALL)])
 def test_whatever_happens_nothing_is_paid_twice_and_the_specs_are_reached(
-    server: Server, folder: Path
+    server: Server, folder: Path, examples: int
 ):
-    explore(machine(server, folder))
+    explore(machine(server, folder), max_examples=examples)
 
 
-@pytest.mark.parametrize("names", [("a",), ("a", "b")])
+@pytest.mark.parametrize("names", [pytest.param(("a",), marks=ALL), ("a", "b")])
 def test_a_run_may_die_at_every_single_change_of_a_file(server: Server, folder: Path, names):
     """From an empty repository, over and over, one change of a file further each time."""
     kind = machine(server, folder)

@@ -38,6 +38,10 @@ def misfit(value: Any, wanted: Hashable) -> Misfit | None:  # noqa: ANN401 - com
         wanted: A class, a dataclass, a union, or a list, tuple, dict or set of them; a text is
             `Json`.
     """
+    # Most values are texts and numbers of exactly their type.
+    exact: object = type(value)
+    if exact is wanted and exact in _PLAIN:
+        return None
     if isinstance(wanted, str):
         return _json_misfit(value)
     origin, parts = _shape(wanted)
@@ -100,7 +104,7 @@ def _json_misfit(value: object) -> Misfit | None:
 
 
 def _union_misfit(value: object, wanted: Hashable, parts: Sequence[Any]) -> Misfit | None:
-    if value is None and type(None) in parts:
+    if type(value) in parts and type(value) in _PLAIN:
         return None
     misfits = [misfit(value, part) for part in parts]
     if None in misfits:
