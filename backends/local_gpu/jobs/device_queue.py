@@ -24,6 +24,7 @@ from backends.local_gpu.jobs.devices import (
     too_few,
     visible_devices,
 )
+from backends.local_gpu.jobs.rank_protocol import NODES
 from backends.local_gpu.jobs.run_dir import RunDir, hardware_of, write_end
 from backends.local_gpu.jobs.worker_record import read_worker, write_worker
 from backends.local_gpu.jobs.workers.process_identity import describe
@@ -63,6 +64,8 @@ def _train(run: RunDir) -> None:
         die_with_parent(int(parent))
     _stop_if_cancelled(run)
     devices, gpus = visible_devices(os.environ), hardware_of(run).gpus
+    is_alone = gpus == 1
+    gpus //= int(os.environ.get(NODES, "1"))
     lacking = too_few(gpus, devices)
     if lacking is not None:
         write_end(run, "failed", *lacking)
@@ -73,7 +76,7 @@ def _train(run: RunDir) -> None:
     known = read_worker(run)
     starts = known.starts if known is not None else 1
     write_worker(run, describe(os.getpid(), starts, _names(held)))
-    _become(_MODULES["train"] if gpus == 1 else _RANKS, run.path, held)
+    _become(_MODULES["train"] if is_alone else _RANKS, run.path, held)
 
 
 def _wait(run: RunDir) -> None:

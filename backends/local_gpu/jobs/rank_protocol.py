@@ -9,4 +9,8 @@ AGAIN: Final = 75
 LOST: Final = 76
 """Exit status of a process that lost another one of the same job."""
 RENDEZVOUS: Final = "FTCTL_RENDEZVOUS"
-"""Environment variable: file by which the processes find each other."""
+"""Environment variable: file, or address `tcp://HOST:PORT`, where the processes find each other."""
+NODE: Final = "FTCTL_NODE"
+"""Environment variable: number of this node among those of a job, from 0."""
+NODES: Final = "FTCTL_NODES"
+"""Environment variable: number of nodes of a job; without it, there is one."""

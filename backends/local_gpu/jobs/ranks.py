@@ -20,7 +20,7 @@ from typing import Final, NoReturn
 
 from backends.local_gpu.jobs.child_process import become, die_with_parent, python_module
 from backends.local_gpu.jobs.devices import DEVICE, is_cpu
-from backends.local_gpu.jobs.rank_protocol import AGAIN, LOST, RENDEZVOUS, STOPPED
+from backends.local_gpu.jobs.rank_protocol import AGAIN, LOST, NODE, NODES, RENDEZVOUS, STOPPED
 from backends.local_gpu.jobs.run_dir import RunDir
 
 _MODULE: Final = "backends.local_gpu.training.train"
@@ -29,6 +29,8 @@ _GRACE_S: Final = 30.0
 """Seconds that the others may take to end once the first process has ended as it should."""
 _CAUSE_S: Final = 2.0
 """Seconds until the end of the process that another one has lost is known."""
+_PLACE: Final = ((NODE, "0"), (NODES, "1"))
+_INTERFACES: Final = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 _LOOPBACK: Final = "lo" if sys.platform == "linux" else "lo0"
 
 
@@ -37,7 +39,8 @@ def main(arguments: list[str]) -> int:
     run, devices = RunDir(path=Path(arguments[0]).absolute()), os.environ[DEVICE].split(",")
     while True:
         status = _follow(run, devices)
-        if status != AGAIN:
+        # On several nodes, all end; the job continues when it is submitted again.
+        if status != AGAIN or NODES in os.environ:
             return status
 
 
@@ -118,18 +121,19 @@ def _become(run: RunDir, devices: list[str], rank: int, parent: int) -> NoReturn
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with_parent(parent)
     device, count = devices[rank], len(devices)
+    node, nodes = (int(os.environ.get(name, default)) for name, default in _PLACE)
     threads = os.environ.get("OMP_NUM_THREADS", "1")
     environment = {
-        "GLOO_SOCKET_IFNAME": _LOOPBACK,
-        "NCCL_SOCKET_IFNAME": _LOOPBACK,
+        # Between nodes, the libraries find the interface themselves.
+        **(dict.fromkeys(_INTERFACES, _LOOPBACK) if nodes == 1 else {}),
         **os.environ,
         DEVICE: device,
         "CUDA_VISIBLE_DEVICES": "" if is_cpu(device) else device,
         "OMP_NUM_THREADS": str(max(1, int(threads) // count)) if threads.isdigit() else threads,
-        "RANK": str(rank),
+        "RANK": str(node * count + rank),
         "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(count),
-        RENDEZVOUS: str(run.rendezvous),
+        "WORLD_SIZE": str(nodes * count),
+        RENDEZVOUS: os.environ.get(RENDEZVOUS, str(run.rendezvous)),
     }
     become(python_module(_MODULE, str(run.path)), environment)
 

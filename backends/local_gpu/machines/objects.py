@@ -6,6 +6,7 @@ Of each run there are, below `runs/NAME/`:
 - `placed/NUMBER.json`: written before each submission to the scheduler
 - `claims/GENERATION.json`: made by the worker that trains; only the newest may write
 - `released/GENERATION.json`: that worker has ended, and the run waits for another
+- `nodes/GENERATION.json`: calls the other nodes of that worker
 - `heartbeat.json`: replaced every few seconds by the worker; its time is the store's
 - `progress/`, `log/`: reports and output, in parts for each generation
 - `checkpoints/STEP-GENERATION.json`: names the files of a complete checkpoint; written last of it
@@ -60,6 +61,11 @@ def claim_name(generation: int) -> str:
 def released_name(generation: int) -> str:
     """Return the name of the mark that a generation has ended without a result."""
     return f"{RELEASED}{generation:06d}.json"
+
+
+def node_call_name(generation: int) -> str:
+    """Return the name of the call of the other nodes of a generation."""
+    return f"nodes/{generation:06d}.json"
 
 
 def part_name(kind: str, generation: int, part: int) -> str:

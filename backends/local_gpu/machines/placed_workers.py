@@ -122,11 +122,13 @@ class PlacedWorkers:
     def follow(self, runs: Iterable[RunDir]) -> _View:
         """Ask the scheduler once about all runs of which the store shows no living worker."""
         view, lost_s, listed = self._looked(), lost_after_s(), list(runs)
-        names = {}
+        names, comments = {}, {}
         for run in listed:
             one = view.stored.get(run.name)
             if one is None or not (one.has(RESULT) or one.is_held(lost_s)):
-                names[job_name(read_request(run))] = run.name
+                request = read_request(run)
+                names[job_name(request)] = run.name
+                comments[job_name(request)] = comment_of(request)
         silent, found = "", dict[str, Placed]()
         if names:
             try:
@@ -135,7 +137,10 @@ class PlacedWorkers:
                 silent = error.message
         self._view = replace(
             view,
-            placed={names[name]: one for name, one in found.items() if name in names},
+            # A stranger's job of the same name is none of ours.
+            placed={
+                names[name]: one for name, one in found.items() if one.comment == comments.get(name)
+            },
             asked=frozenset(run.name for run in listed),
             silent=silent,
         )
@@ -194,7 +199,9 @@ class PlacedWorkers:
                 return WorkerState.WORKING
         view = self._asked(run)
         if view.silent:
-            return WorkerState.WAITING
+            # Nothing was placed that could not be seen now.
+            never = stored is None or not stored.placements
+            return WorkerState.GONE if never else WorkerState.WAITING
         placed = view.placed.get(run.name)
         if placed is None or placed.state is PlacedState.ENDED:
             return WorkerState.GONE

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -28,6 +29,7 @@ from backends.local_gpu.jobs.run_dir import RunDir, read_request, write_end
 from backends.local_gpu.jobs.workers.local_process import LocalProcess
 from backends.local_gpu.jobs.workers.workers import WorkerState
 from backends.local_gpu.machines.claims import Claim, list_run, say, take_claim
+from backends.local_gpu.machines.nodes import await_call, call_nodes, is_on, join_nodes
 from backends.local_gpu.machines.objects import (
     CANCEL,
     LOG,
@@ -35,6 +37,7 @@ from backends.local_gpu.machines.objects import (
     PROGRESS,
     StoredRun,
     key_of,
+    step_of,
 )
 from backends.local_gpu.machines.placed_request import (
     PlacedRequest,
@@ -57,20 +60,31 @@ _LOOK_S: Final = 0.25
 """Seconds between two looks at the training."""
 _ASK_S: Final = 2.0
 """Seconds between two looks for a wish to stop, in the store."""
+_ALONG_S: Final = 5.0
+"""Seconds between two looks of another node for the first one, in the store."""
 _SEND_S: Final = 5.0
 """Seconds between two reports to the store."""
 
 
 @dataclass(slots=True)
 class Stop:
-    """Handler of SIGTERM, which a scheduler sends before it takes the machine away."""
+    """Handler of SIGTERM, which a scheduler sends before it takes the machine away.
 
-    asked: bool = False
+    Attributes:
+        signals: The signals so far.
+    """
+
+    signals: list[int] = field(default_factory=list)
+
+    @property
+    def asked(self) -> bool:
+        """True once this worker is to stop."""
+        return bool(self.signals)
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Remember the signal."""
-        del number, frame
-        self.asked = True
+        del frame
+        self.signals.append(number)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -120,6 +134,8 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, stop.receive)
     try:
         store = cast("SharedStore", open_store(given.store, Path("/"), private=False))
+        if given.node:
+            return work_along(store, given.run, given.node, stop)
         return work(store, given.run, stop)
     except FtctlError as error:
         say(f"{error}")
@@ -140,9 +156,7 @@ def work(store: SharedStore, name: str, stop: Stop) -> int:
     Raises:
         FtctlError: The store has no such run, refuses or does not answer.
     """
-    placed = read_placed(store, name)
-    if placed is None:
-        raise StoreError(f"{store.url} has no run {name}", "Check that the folder is shared.")
+    placed = _placed(store, name)
     before = list_run(store, name)
     claim = take_claim(store, name)
     if claim is None:
@@ -155,6 +169,52 @@ def work(store: SharedStore, name: str, stop: Stop) -> int:
         claim.release(str(error))
         say(f"{error}")
         return 1
+
+
+def work_along(store: SharedStore, name: str, node: int, stop: Stop) -> int:
+    """Train a run together with the first node, which has claimed it.
+
+    Args:
+        store: The store with the run's folder.
+        name: Name of the run.
+        node: Number of this node; the first is 0.
+        stop: Tells when to stop.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        FtctlError: The store has no such run, refuses or does not answer.
+    """
+    placed = _placed(store, name)
+    call = await_call(store, name, stop.signals)
+    if call is None:
+        return STOPPED if stop.asked else 0
+    require_same_version(placed)
+    with scratch_folder(f"{name}-node-{node}", call.generation) as state:
+        run = RunDir(path=state / "runs" / name)
+        run.path.mkdir(parents=True)
+        fetch_placed(store, placed, run)
+        if call.step:
+            marks = [one for one in list_run(store, name).checkpoints if step_of(one) == call.step]
+            fetch_checkpoint(store, run, placed.fingerprint, marks)
+        join_nodes(call, node, _nodes(placed))
+        _start(run)
+        _await_end(run, stop, lambda: is_on(store, name, call))
+        sys.stdout.write(run.log.read_text(errors="replace") if run.log.exists() else "")
+    return STOPPED if stop.asked else 0
+
+
+def _nodes(placed: PlacedRequest) -> int:
+    hardware = placed.request.get("hardware")
+    return int(str(hardware.get("nodes", 1))) if isinstance(hardware, dict) else 1
+
+
+def _placed(store: SharedStore, name: str) -> PlacedRequest:
+    placed = read_placed(store, name)
+    if placed is None:
+        raise StoreError(f"{store.url} has no run {name}", "Check that the folder is shared.")
+    return placed
 
 
 def _train(claim: Claim, placed: PlacedRequest, before: StoredRun, state: Path, stop: Stop) -> int:
@@ -172,6 +232,8 @@ def _train(claim: Claim, placed: PlacedRequest, before: StoredRun, state: Path, 
         fetch_placed(claim.store, placed, run)
         require_quantization(read_request(run).hyperparameters)
         _resume(made, before)
+        if _nodes(placed) > 1:
+            join_nodes(call_nodes(claim, made.saved), 0, _nodes(placed))
         _follow(made, stop)
     except (FtctlError, OSError) as error:
         with run.log.open("a", encoding="utf-8") as log:
@@ -215,16 +277,35 @@ def _reported(store: SharedStore, before: StoredRun) -> tuple[int, int]:
     return newest, lost
 
 
-def _follow(made: Work, stop: Stop) -> None:
-    """Train in a child of this process, which does not outlive it; keep the store up to date."""
-    claim, run, workers = made.claim, made.run, LocalProcess()
+def _start(run: RunDir) -> None:
+    """Start to train in a child of this process, which does not outlive it."""
     lock = try_lock(run.lock)
     if lock is None:
         raise StoreError(f"{run.path} is in use", "Set TMPDIR to a folder of this machine's own.")
     os.environ[BOUND] = str(os.getpid())
     hand_on(lock)
-    workers.submit(run, lock, 1)
+    LocalProcess().submit(run, lock, 1)
     os.close(lock)
+
+
+def _await_end(run: RunDir, stop: Stop, is_on: Callable[[], bool]) -> None:
+    """Wait until the training of another node than the first has ended; end it with that one."""
+    workers, asked_s, stopping = LocalProcess(), time.monotonic(), False
+    while workers.state(run) is not WorkerState.GONE:
+        if stop.asked and not stopping:
+            stopping = True
+            workers.stop(run, at_once=False)
+        if time.monotonic() - asked_s >= _ALONG_S:
+            asked_s = time.monotonic()
+            if not is_on():
+                workers.stop(run, at_once=True)
+        time.sleep(_LOOK_S)
+
+
+def _follow(made: Work, stop: Stop) -> None:
+    """Train, and keep the store up to date."""
+    claim, run, workers = made.claim, made.run, LocalProcess()
+    _start(run)
     asked_s = sent_s = time.monotonic()
     stopping = False
     while workers.state(run) is not WorkerState.GONE:

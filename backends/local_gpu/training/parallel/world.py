@@ -92,12 +92,17 @@ def join(where: torch.device) -> World:
         return World()
     distributed.init_process_group(
         "gloo" if where.type == "cpu" else "cpu:gloo,cuda:nccl",
-        init_method=f"file://{os.environ[RENDEZVOUS]}",
+        init_method=_meeting(os.environ[RENDEZVOUS]),
         rank=int(rank),
         world_size=int(size),
         timeout=_PATIENCE,
     )
     return World(rank=int(rank), size=int(size))
+
+
+def _meeting(place: str) -> str:
+    """Return where processes meet, as torch writes it: a file of one machine, or an address."""
+    return place if place.startswith("tcp://") else f"file://{place}"
 
 
 def is_lost(error: BaseException) -> bool:

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import signal
 import subprocess
+import threading
 from pathlib import Path
 
 from backends.launchers.launcher import (
@@ -38,6 +39,8 @@ class Scheduler:
     started: dict = dataclasses.field(default_factory=dict)
     finds: list = dataclasses.field(default_factory=list)
     submitted: list = dataclasses.field(default_factory=list)
+    processes: list = dataclasses.field(default_factory=list)
+    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     def find(self, names):
         self._answer()
@@ -46,28 +49,31 @@ class Scheduler:
 
     def submit(self, placement):
         self._answer()
-        self.submitted.append(placement)
-        if placement.name in self.started and self.started[placement.name][0].poll() is None:
-            return  # as Slurm's singletons: one after the other
-        self.queued[placement.name] = placement
-        if not self.is_full:
-            self.start(placement.name)
+        with self.lock:
+            self.submitted.append(placement)
+            self.queued[placement.name] = placement
+            if not self.is_full:
+                self.start(placement.name)
         if self.loses:
             raise SubmissionLost("no answer", "Look it up.")
 
     def start(self, name):
         placement = self.queued.pop(name)
-        with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                placement.command,
+        made = [self._run(placement, node) for node in range(placement.nodes)]
+        self.processes += made
+        self.started[name] = (made[0], placement)
+
+    def _run(self, placement, node):
+        along = ("--node", str(node)) if placement.nodes > 1 else ()
+        with (self.folder / f"{placement.name}.log").open("ab") as log:
+            return subprocess.Popen(
+                (*placement.command, *along),
                 env={**os.environ, **placement.environment},
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        self.started[name] = (process, placement)
-        return process
 
     def stop(self, name, *, at_once):
         self._answer()
@@ -82,7 +88,7 @@ class Scheduler:
         return Capacity(gpus=2, nodes=1)
 
     def end(self):
-        for process, _ in self.started.values():
+        for process in self.processes:
             if process.poll() is None:
                 process.kill()
             process.wait()
