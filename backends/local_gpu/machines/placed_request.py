@@ -1,30 +1,25 @@
 """What a worker on another machine needs, as an object of the store that names files by digest."""
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, cast
 
-from backends.atomic_files import locked, write_atomic
+from backends.atomic_files import write_atomic
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
 from backends.local_gpu.jobs.run_dir import RunDir, read_request
 from backends.local_gpu.json_files import json_bytes, read_json
+from backends.local_gpu.machines.bases import place_base, place_folder, ship_base, ship_folder
 from backends.local_gpu.machines.objects import REQUEST, key_of
-from backends.local_gpu.machines.scratch import BASES
-from backends.local_gpu.machines.shipping import files_of, pull_folder, push_folder
-from backends.local_gpu.models.base_models import model_folder
+from backends.local_gpu.machines.shipping import pull_folder, push_folder
 from backends.stores.objects import SharedStore, StoreError
 from backends.stores.push import Report
 
 FORMAT: Final = 1
 _VERSION: Final = version("ftctl")
-_ANYBODY: Final = "ft1:" + "0" * 64
-"""Owner of files that several runs may share."""
-_POLL_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +30,10 @@ class PlacedRequest:
     """The run's own `request.json`."""
     data: str
     """Digest of the manifest of the examples."""
-    base: str | None
-    """The same of the base model's folder; None for a model that the worker gets from the hub."""
+    base: Mapping[str, Json]
+    """How the worker gets the base model: the result of `ship_base`."""
     adapter: str | None
-    """The same of the adapter that is trained on; None for a new one."""
+    """Digest of the manifest of the adapter that is trained on; None for a new one."""
     ftctl: str = _VERSION
     """Version of the ftctl that asks."""
     format: int = FORMAT
@@ -123,11 +118,12 @@ def fetch_placed(store: SharedStore, placed: PlacedRequest, run: RunDir) -> None
     for path in data.iterdir():
         path.replace(run.path / path.name)
     data.rmdir()
-    base: dict[str, Any] = dict(cast("Mapping[str, Any]", placed.request["base_model"]))
-    bases = run.path.parent.parent.parent / BASES
-    for key, digest in (("reference", placed.base), ("adapter", placed.adapter)):
-        if digest is not None:
-            base[key] = str(_fetched(store, digest, bases, str(base[key])))
+    state = run.path.parent.parent
+    raw = cast("Mapping[str, Any]", placed.request["base_model"])
+    base = place_base(store, placed.base, raw, state)
+    if placed.adapter is not None:
+        name = Path(str(raw["adapter"])).name
+        base["adapter"] = str(place_folder(store, placed.adapter, state, name))
     write_atomic(run.request, json_bytes({**placed.request, "base_model": base}))
 
 
@@ -137,26 +133,9 @@ def _shipped(store: SharedStore, run: RunDir, report: Report) -> PlacedRequest:
     owner, base = request.fingerprint, request.base_model
     names = [path.name for path in (run.train, run.held_out, run.origins)]
     data = push_folder(store, owner, run.path, names, report)
-    folder = model_folder(base)
     return PlacedRequest(
         request=read_json(run.request) or {},
         data=data,
-        base=None if base.revision is not None else _pushed(store, folder, report),
-        adapter=None if base.adapter is None else _pushed(store, Path(base.adapter), report),
+        base=ship_base(store, base, report),
+        adapter=None if base.adapter is None else ship_folder(store, Path(base.adapter), report),
     )
-
-
-def _pushed(store: SharedStore, folder: Path, report: Report) -> str:
-    """Write a folder to the store under no owner: equal folders are one."""
-    return push_folder(store, _ANYBODY, folder, files_of(folder), report)
-
-
-def _fetched(store: SharedStore, digest: str, bases: Path, named: str) -> Path:
-    folder = bases / digest.partition(":")[2][:16] / Path(named).name
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with locked(folder.parent / "lock") as mine:
-            if mine:
-                pull_folder(store, _ANYBODY, digest, folder)
-                return folder
-        time.sleep(_POLL_S)

@@ -165,6 +165,22 @@ def test_two_nodes_train_as_one_and_continue(
 
 
 @pytest.mark.slow
+def test_a_worker_merges_the_fine_tune_that_it_starts_from(
+    backend, placed, make_request, wait, shared
+):
+    parent = wait(backend.submit(make_request(fingerprint="b" * 64, num_train_epochs=1)))
+    start = parent.result.model_id
+    there = wait(backend.submit(placed(base=start, num_train_epochs=1)), patience_s=120)
+    assert there.state is JobState.SUCCEEDED, there.error
+    request = make_request(base=start, fingerprint="c" * 64, num_train_epochs=1)
+    here = wait(backend.submit(request), patience_s=120)
+    facts, theirs = there.result.facts, here.result.facts
+    assert facts["weights_digest"] == theirs["weights_digest"]
+    raw = next(shared.glob("runs/*/request.json")).read_text()
+    assert "merge" in json.loads(raw)["base"]
+
+
+@pytest.mark.slow
 def test_two_machines_that_submit_at_once_train_once(
     backend, elsewhere, placed, wait, scheduler, shared
 ):
