@@ -1,9 +1,9 @@
 """A scheduler of real processes on this machine, which behaves as badly as schedulers do."""
 
+import contextlib
 import dataclasses
 import os
 import signal
-import subprocess
 import threading
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from backends.launchers.launcher import (
     PlacedState,
     SubmissionLost,
 )
+from tests.children import child
 
 
 @dataclasses.dataclass
@@ -40,6 +41,7 @@ class Scheduler:
     finds: list = dataclasses.field(default_factory=list)
     submitted: list = dataclasses.field(default_factory=list)
     processes: list = dataclasses.field(default_factory=list)
+    ends: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)
     lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     def find(self, names):
@@ -66,14 +68,15 @@ class Scheduler:
     def _run(self, placement, node):
         along = ("--node", str(node)) if placement.nodes > 1 else ()
         with (self.folder / f"{placement.name}.log").open("ab") as log:
-            return subprocess.Popen(
-                (*placement.command, *along),
+            started = child(
+                [*placement.command, *along],
                 env={**os.environ, **placement.environment},
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+            return self.ends.enter_context(started)
 
     def stop(self, name, *, at_once):
         self._answer()
@@ -88,10 +91,7 @@ class Scheduler:
         return Capacity(gpus=2, nodes=1)
 
     def end(self):
-        for process in self.processes:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
+        self.ends.close()
 
     def _answer(self):
         if self.is_down:

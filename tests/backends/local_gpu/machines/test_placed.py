@@ -151,7 +151,7 @@ def test_two_nodes_train_as_one_and_continue(
     wait(job, steps_at_least(4), patience_s=180)
     first, second = scheduler.processes
     second.kill()
-    second.wait()
+    second.wait(30)
     assert first.wait(60) != 0
     wait(job, lambda job: job.state is JobState.INTERRUPTED)
     backend.submit(request)
@@ -186,11 +186,14 @@ def test_two_machines_that_submit_at_once_train_once(
 ):
     request = placed(num_train_epochs=1)
     scheduler.forgets = True
-    both = [threading.Thread(target=one.submit, args=(request,)) for one in (backend, elsewhere)]
+    both = [
+        threading.Thread(target=one.submit, args=(request,), daemon=True)
+        for one in (backend, elsewhere)
+    ]
     for thread in both:
         thread.start()
     for thread in both:
-        thread.join()
+        thread.join(60)
     assert len(scheduler.submitted) == 2
     scheduler.forgets = False
     (job,) = backend.find_jobs([request.fingerprint])[request.fingerprint]
