@@ -202,7 +202,7 @@ LAYERS = (
         "controller.resolve.retain",
         "controller.resolve.sheets",
     ),
-    ("controller.resolve.resolve",),
+    ("controller.project.forgejo", "controller.resolve.resolve"),
     ("controller.adopt.hosted_spec",),
     ("controller.adopt.builds",),
     ("controller.adopt.lost",),

@@ -6,13 +6,14 @@ from pathlib import Path
 import click
 
 from controller.errors import ExitCode, FtctlError
+from controller.project.forgejo import write_forgejo_files
 from controller.project.github import (
     GitHubOptions,
     WrittenFiles,
     workflows_home,
     write_github_files,
 )
-from controller.project.gitlab import INCLUDE, PIPELINE, gitlab_source, write_gitlab_files
+from controller.project.gitlab import INCLUDE, PIPELINE, git_source, write_gitlab_files
 from controller.project.scaffold import (
     DEMO_BASE_MODEL,
     make_demo,
@@ -39,13 +40,14 @@ _INPUTS = (
     "--github", is_flag=True, help="Workflows that plan pull requests and apply merges at GitHub."
 )
 @click.option("--gitlab", is_flag=True, help="The same for GitLab, as jobs of its pipelines.")
+@click.option("--forgejo", is_flag=True, help="The same for Forgejo and Gitea Actions.")
 @click.option(
     "--service", is_flag=True, help="Files that run `reconcile --watch` as a service, and no more."
 )
 @click.option(
     "--uses",
     metavar="OWNER/REPO@COMMIT",
-    help="The ftctl repository whose workflows are called; `.` for this one; URL@COMMIT for GitLab.",
+    help="The ftctl repository whose workflows are called; `.` for this one; URL@COMMIT elsewhere.",
 )
 @click.option("--branch", metavar="NAME", help="For --github: the default branch.")
 @click.option(
@@ -56,7 +58,7 @@ _INPUTS = (
     "given",
     metavar="INPUT=VALUE",
     multiple=True,
-    help="For --github: an input of the workflow, such as runner=gpu.",
+    help="For --github: an input of the workflow, such as runner=gpu; --forgejo takes that one.",
 )
 @click.option(
     "--overwrite", is_flag=True, help="Replace workflows and jobs that say something else."
@@ -69,6 +71,7 @@ def command(
     demo: bool,
     github: bool,
     gitlab: bool,
+    forgejo: bool,
     service: bool,
     uses: str | None,
     branch: str | None,
@@ -78,37 +81,55 @@ def command(
 ) -> int:
     """Make a repository of fine-tunes in FOLDER (this folder when none is named).
 
-    With --github or --gitlab, adds the workflows to a repository, also to one that has specs already.
+    With --github, --gitlab or --forgejo, adds the workflows to a repository, also to one that has specs already.
     Files that say something else are left alone and named; typed again, it changes nothing.
     With --service: a unit of systemd, a Containerfile and their settings, and no repository.
     """
     root = (ctx.obj["folder"] / folder).resolve()
+    homes = [
+        name
+        for name, is_given in (("--github", github), ("--gitlab", gitlab), ("--forgejo", forgejo))
+        if is_given
+    ]
     if service:
-        return _make_service(
-            root, alone=not (demo or github or gitlab or given or forks or overwrite)
-        )
-    if not github and (branch or given or forks or (not gitlab and (uses or overwrite))):
-        message = (
-            "--branch, --forks and --set are for --github, --uses and --overwrite for --gitlab too"
-        )
-        raise FtctlError(message, "Add --github.")
-    if github and gitlab:
-        raise FtctlError("--github and --gitlab name two homes", "Type one after the other.")
-    options = GitHubOptions(uses=uses, branch=branch, inputs=_inputs(given), forks=forks)
+        return _make_service(root, alone=not (demo or homes or given or forks or overwrite))
+    _require_homes(
+        homes, for_github=bool(branch or forks), sets=bool(given), others=bool(uses or overwrite)
+    )
+    inputs = _inputs(given)
+    runner = dict(inputs).get("runner")
+    if forgejo and inputs not in {(), (("runner", runner),)}:
+        raise FtctlError("--forgejo takes no input but runner", "Write --set runner=LABEL.")
+    options = GitHubOptions(uses=uses, branch=branch, inputs=inputs, forks=forks)
     if github:
         workflows_home(options.uses)  # what is missing is told before anything is written
-    if gitlab:
-        gitlab_source(uses)
-    if not ((github or gitlab) and (root / FOLDER).is_dir() and not demo):
+    elif homes:
+        git_source(uses, homes[0])
+    if not (homes and (root / FOLDER).is_dir() and not demo):
         _make(root, demo=demo)
     at = "" if folder == Path() else f" --dir {folder}"
-    if not github and not gitlab:
+    if not homes:
         click.echo(f"\nNext: ftctl{at} plan\nThen: ftctl{at} apply")
         return ExitCode.DONE
     specs, _ = read_specs(root)
     if gitlab:
         return _report(write_gitlab_files(root, specs.values(), uses, overwrite=overwrite))
+    if forgejo:
+        done = write_forgejo_files(root, specs.values(), uses, runner=runner, overwrite=overwrite)
+        return _report(done)
     return _report(write_github_files(root, specs.values(), options, overwrite=overwrite))
+
+
+def _require_homes(homes: list[str], *, for_github: bool, sets: bool, others: bool) -> None:
+    """Refuse options that the chosen home does not have, and two homes at once."""
+    if len(homes) > 1:
+        raise FtctlError(f"{' and '.join(homes)} name two homes", "Type one after the other.")
+    is_elsewhere = "--github" not in homes
+    if (is_elsewhere and for_github) or (sets and homes in ([], ["--gitlab"])):
+        message = "--branch, --forks and --set are for --github, --set also for --forgejo"
+        raise FtctlError(message, "Add --github.")
+    if others and not homes:
+        raise FtctlError("--uses and --overwrite are for the files of a home", "Add --github.")
 
 
 def _make_service(root: Path, *, alone: bool) -> int:

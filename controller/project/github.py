@@ -103,7 +103,7 @@ def workflow_texts(
         FtctlError: Nothing tells where the workflows of ftctl are, or a name is not allowed.
     """
     uses, ref = workflows_home(options.uses)
-    branch = options.branch or _default_branch(top)
+    branch = options.branch or default_branch(top)
     if not _BRANCH.fullmatch(branch):
         raise FtctlError(f"{branch!r} is not the name of a branch", "Name one: --branch main")
     inputs = dict(options.inputs)
@@ -177,8 +177,12 @@ def origin_of_ftctl() -> tuple[str, str | None]:
     return url, commit
 
 
-def _default_branch(top: Path) -> str:
-    """Return the default branch, by the remote, else the branch that is checked out."""
+def default_branch(top: Path) -> str:
+    """Return the default branch, by the remote, else the branch that is checked out.
+
+    Args:
+        top: The top of the git repository.
+    """
     remote = _git(top, "symbolic-ref", "--short", "refs/remotes/origin/HEAD")
     if remote:
         return remote.partition("/")[2]

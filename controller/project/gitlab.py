@@ -23,11 +23,12 @@ _TEMPLATE = Path(__file__).with_name("workflows") / "gitlab.yml"
 _SOURCE = re.compile(r"^((?:https?|ssh|file)://[^\s'\"@]+|git@[^\s'\"@]+)@([0-9a-f]{40})$")
 
 
-def gitlab_source(given: str | None) -> tuple[str, str]:
+def git_source(given: str | None, option: str) -> tuple[str, str]:
     """Return address and commit of the ftctl whose scripts the jobs run.
 
     Args:
         given: What a person named, `URL@COMMIT`; None to take where ftctl came from.
+        option: The option of `ftctl init`, in messages.
 
     Raises:
         FtctlError: Nothing tells it, or it is not of that form.
@@ -36,7 +37,7 @@ def gitlab_source(given: str | None) -> tuple[str, str]:
     source = given or (f"{url}@{commit}" if url and commit else None)
     if source is None:
         message = "it is not known where this ftctl came from"
-        raise FtctlError(message, "Name it: ftctl init --gitlab --uses URL@COMMIT")
+        raise FtctlError(message, f"Name it: ftctl init {option} --uses URL@COMMIT")
     match = _SOURCE.fullmatch(source)
     if match is None:
         remedy = "Write --uses https://…/ftctl.git@COMMIT, with all 40 digits of the commit."
@@ -58,7 +59,7 @@ def write_gitlab_files(
     Raises:
         FtctlError: It is no git repository, or nothing tells where ftctl came from.
     """
-    url, commit = gitlab_source(uses)
+    url, commit = git_source(uses, "--gitlab")
     top, prefix = top_and_prefix(root)
     done = WrittenFiles()
     values = {

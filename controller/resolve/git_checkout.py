@@ -3,11 +3,14 @@
 The working tree and git's index are not touched. Only files that the spec could mean are copied.
 """
 
+import filecmp
 import os
 import shutil
 import subprocess
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from posixpath import dirname, join, normpath
 from tempfile import TemporaryDirectory
@@ -98,7 +101,9 @@ class Revision:
             self._environment["GIT_NO_LAZY_FETCH"] = "1"
         self._run("read-tree", self.commit)
         self.root = self._folder / (self._run("rev-parse", "--show-prefix") or "").strip()
-        self.files = frozenset((self._run("ls-files", "-z") or "").split("\0")[:-1])
+        self._sorted = sorted((self._run("ls-files", "-z") or "").split("\0")[:-1])
+        self.files = frozenset(self._sorted)
+        self._copied: set[str] = set()
 
     def spec(self, name: str) -> LoadedSpec:
         """Return the spec of a fine-tune.
@@ -118,17 +123,49 @@ class Revision:
             raise InvalidInput(problems)
         return loaded
 
+    def has_same(self, loaded: LoadedSpec) -> bool:
+        """Return True if a spec of the working tree was the same at this revision, byte for byte.
+
+        Its file must have been copied: see `copy_specs`.
+        """
+        name = f"{FOLDER}/{loaded.name}.yaml"
+        try:
+            return name in self.files and filecmp.cmp(
+                self.root / name, loaded.folder / f"{loaded.name}.yaml", shallow=False
+            )
+        except OSError:
+            return False
+
     def copy_specs(self, names: Iterable[str]) -> None:
         """Copy the specs of some fine-tunes at once; what was not there is left out."""
         files = (f"{FOLDER}/{name}.yaml" for name in names)
         self._copy([file for file in files if file in self.files])
 
-    def copy_data(self, loaded: LoadedSpec) -> None:
-        """Copy the files that a spec of this revision could mean."""
-        self._copy([path for path in sorted(self.files) if _is_wanted(path, loaded)])
+    def copy_data(self, *specs: LoadedSpec) -> None:
+        """Copy the files that specs of this revision could mean; many at once take one process."""
+        self._copy([file for loaded in specs for file in self._wanted(loaded)])
 
-    def _copy(self, files: list[str]) -> None:
-        names = "".join(f"{file}\0" for file in files)
+    def _wanted(self, loaded: LoadedSpec) -> Iterator[str]:
+        for source in loaded.spec.data.sources:
+            if source.path is None:
+                continue
+            wanted = normpath(join(FOLDER, source.path))
+            while has_wildcard(wanted):
+                wanted = dirname(wanted)
+            if wanted in self.files:
+                yield wanted
+            start = f"{wanted}/" if wanted else ""
+            for file in islice(self._sorted, bisect_left(self._sorted, start), None):
+                if not file.startswith(start):
+                    break
+                yield file
+
+    def _copy(self, files: Iterable[str]) -> None:
+        missing = sorted({*files} - self._copied)
+        if not missing:
+            return
+        self._copied.update(missing)
+        names = "".join(f"{file}\0" for file in missing)
         self._run(
             "checkout-index", "-z", "--stdin", "--force", f"--prefix={self._folder}/", given=names
         )
@@ -149,15 +186,3 @@ def _run(command: list[str], environment: Mapping[str, str], given: str = "") ->
         command, input=given, env=environment, capture_output=True, text=True, check=False
     )
     return done.stdout if done.returncode == 0 else None
-
-
-def _is_wanted(file: str, loaded: LoadedSpec) -> bool:
-    for source in loaded.spec.data.sources:
-        if source.path is None:
-            continue
-        wanted = normpath(join(FOLDER, source.path))
-        while has_wildcard(wanted):
-            wanted = dirname(wanted)
-        if not wanted or file == wanted or file.startswith(f"{wanted}/"):
-            return True
-    return False

@@ -1,6 +1,7 @@
 """Examples of new builds that differ from earlier ones: from the cache, or from git."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -41,6 +42,19 @@ class Comparison:
     @cached_property
     def _cached(self) -> Mapping[tuple[str, str], DatasetSplits]:
         return earlier_datasets(self._project.state / "data")
+
+    def fetch_earlier(self, names: Iterable[str]) -> None:
+        """Copy what the base commit has of datasets that are to be compared, all at once."""
+        base = self.base
+        if base is None:
+            return
+        found = []
+        for name in names:
+            build = previous_build(self.recorded.finetunes.get(name, Entry()))
+            if build is None or _digests(build) not in self._cached:
+                with suppress(FtctlError):
+                    found.append(base.spec(name))
+        base.copy_data(*found)
 
     def data_diff(self, name: str) -> DataDiff | None:
         """Compare the new dataset of a fine-tune with that of the build it replaces, or of git.

@@ -14,6 +14,7 @@ from controller.resolve.git_checkout import Revision, commit_of, open_revision
 from controller.review.data_diffs import Comparison
 from controller.review.gates import gate_change
 from controller.run.stages import PreparedRun
+from controller.spec.load import LoadedSpec
 from controller.spec.model import Spec
 
 _COMPARED = 50
@@ -55,12 +56,15 @@ def review_of(prepared: PreparedRun, commits: Review) -> Review:
         if base is not None:
             base.copy_specs(prepared.desired)
         comparison = Comparison(prepared=prepared, recorded=recorded, base=base)
-        for action in by_importance(prepared.plan.actions):
+        actions = by_importance(prepared.plan.actions)
+        building = [one.name for one in actions if isinstance(one, BuildingAction)]
+        comparison.fetch_earlier(building[:_COMPARED])
+        for action in actions:
             desired = prepared.desired.get(action.name)
             if desired is None:
                 continue
             entry = recorded.finetunes.get(action.name, Entry())
-            old = _spec_at(base, action.name)
+            old = _spec_at(base, prepared.loaded.specs[action.name])
             gates[action.name] = gate_change(action, desired, entry, old)
             if isinstance(action, BuildingAction) and len(data) < _COMPARED:
                 diff = comparison.data_diff(action.name)
@@ -85,11 +89,16 @@ def _base(project: Project, commit: str | None) -> Iterator[Revision | None]:
         yield None if commit is None else stack.enter_context(open_revision(project, commit))
 
 
-def _spec_at(base: Revision | None, name: str) -> Spec | None:
-    """Return a spec at the base commit; None if it was not there, was wrong, or is not here."""
+def _spec_at(base: Revision | None, now: LoadedSpec) -> Spec | None:
+    """Return a spec at the base commit; None if it was not there, was wrong, or is not here.
+
+    Most pull requests leave most specs as they are: equal files are parsed once.
+    """
     if base is None:
         return None
+    if base.has_same(now):
+        return now.spec
     try:
-        return base.spec(name).spec
+        return base.spec(now.name).spec
     except FtctlError:
         return None

@@ -7,6 +7,7 @@ for GitHub's own endpoints.
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -306,7 +307,7 @@ def test_gitlab_runs_the_same_scripts(tmp_path, image):
         )
         jobs = read(work / ".gitlab/fine-tunes.yml")
 
-        def job(name, ref, **variables):
+        def job(name, ref, expected=0, **variables):
             clone = tmp_path / f"clone-{name}-{ref}"
             git(tmp_path, "clone", "--quiet", origin.as_uri(), str(clone))
             git(clone, "checkout", "--quiet", "--detach", f"origin/{ref}")
@@ -325,14 +326,20 @@ def test_gitlab_runs_the_same_scripts(tmp_path, image):
                 given[key] = Template(value).safe_substitute(given)
             lines = [*base["before_script"], *own["script"], *own.get("after_script", [])]
             code, said = machine.run("\n".join(lines), clone, given)
-            assert code == 0, said
+            assert code == expected, said
             return said
 
         assert "artifact" in job("plan", "new")
         assert "Wrote the note." in job("plan", "new2", FTCTL_NOTE_TOKEN="note")
         assert "1 to train" in notes[0]["body"]
         git(origin, "update-ref", "refs/heads/main", "refs/heads/new")
-        job("apply", "main", OWN_KEY=KEY)
+        said = job("apply", "main", expected=6, OWN_KEY=KEY)
+        assert "Nobody approved this plan." in said
+        assert LOCKFILE not in git(origin, "ls-tree", "-r", "--name-only", "main")
+        shutil.rmtree(tmp_path / "clone-apply-main")
+        shutil.rmtree(tmp_path / "machine-apply-main")
+        (plan,) = re.findall(r"Plan ID: ([0-9a-f]{16})", said)
+        job("apply", "main", OWN_KEY=KEY, PLAN_ID=plan)
         text = git(origin, "show", f"main:{LOCKFILE}")
         assert json.loads(text)["finetunes"]["hours"].keys() & {"job", "production"}
         git(tmp_path, "clone", "--quiet", origin.as_uri(), str(tmp_path / "later"))

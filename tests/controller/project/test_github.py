@@ -1,6 +1,7 @@
 """`ftctl init --github`: what it writes, what it leaves alone, what it refuses."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -255,3 +256,40 @@ def test_gitlab_refuses(top, capsys, options, said):
     assert run(["init", "--gitlab", str(top), *options]) == 1
     assert said in capsys.readouterr().err
     assert not (top / ".gitlab").exists()
+
+
+def test_forgejo_gets_one_workflow_and_keeps_what_a_person_wrote(top, capsys):
+    (top / "ml/finetunes").mkdir(parents=True)
+    (top / "ml/finetunes/a.yaml").write_text(SPEC)
+    typed = ["init", "--forgejo", str(top / "ml"), "--uses", SOURCE, "--set", "runner=gpu"]
+    assert run(typed) == 0
+    file = top / ".forgejo/workflows/fine-tunes.yml"
+    found = yaml.load(file.read_text(), Loader=yaml.BaseLoader)
+    assert found["on"]["push"]["branches"] == ["trunk"]
+    assert "ml/finetunes/**" in found["on"]["push"]["paths"]
+    assert found["env"]["FOLDER"] == "ml"
+    assert found["jobs"]["plan"]["runs-on"] == "docker"
+    assert found["jobs"]["apply"]["runs-on"] == "gpu"
+    assert "secrets." not in json.dumps(found["jobs"]["plan"])
+    assert "@" not in "".join(re.findall(r"@[A-Z]+@", file.read_text()))
+    assert "/ml/finetunes/ftctl.lock merge=ftctl" in (top / ".gitattributes").read_text()
+    assert run(typed) == 0
+    file.write_text("name: mine\n")
+    assert run(typed) == 1
+    assert file.read_text() == "name: mine\n"
+    assert "left .forgejo/workflows/fine-tunes.yml alone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--uses", "acme/ftctl@main"), "is not URL@COMMIT"),
+        (("--uses", SOURCE, "--gitlab"), "name two homes"),
+        (("--uses", SOURCE, "--forks"), "are for --github"),
+        (("--uses", SOURCE, "--set", "approve=plan"), "takes no input but runner"),
+    ],
+)
+def test_forgejo_refuses(top, capsys, options, said):
+    assert run(["init", "--forgejo", str(top), *options]) == 1
+    assert said in capsys.readouterr().err
+    assert not (top / ".forgejo").exists()

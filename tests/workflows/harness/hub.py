@@ -28,6 +28,8 @@ class Hub:
 
     def __init__(self, folder):
         self.folder = folder
+        self.bot = BOT
+        """Who writes with a job's token."""
         self.tokens = {}
         """Permissions by token, the repository as `repository`, `bypass` for a protected branch."""
         self.repositories = {}
@@ -295,7 +297,7 @@ class Hub:
 
     def comment_route(self, repository, parameters, _, given):
         number = self.number()
-        comment = {"id": number, "on": int(parameters[0]), "user": {"login": BOT}, **given}
+        comment = {"id": number, "on": int(parameters[0]), "user": {"login": self.bot}, **given}
         repository["comments"][number] = comment
         return _json(201, comment)
 
