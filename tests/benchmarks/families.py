@@ -45,6 +45,8 @@ QUESTIONS = {
 }
 GREETINGS = ("Hi.", "Hello!", "Good morning.", "Please help:", "Excuse me:", "So,", "Hey,", "Well,")
 """Each question is asked once with each greeting; the first is held out."""
+MISTAKES = 1
+"""Most questions that a model with an adapter may answer wrongly."""
 KILLED_AT = 3
 MODES = {
     "lora": "{r: 16, learning_rate: 4e-3",
@@ -182,17 +184,23 @@ def evaluate(row: Row) -> str:
 
 
 def chat(row: Row) -> str:
-    """Ask each model; each must give an answer that was taught, word by word, and stop."""
+    """Ask each model what it was taught; return how many answers are right, word by word.
+
+    A small adapter may confuse an answer or two with others. What it says then is compared with
+    plain programs all the same.
+    """
+    right = 0
     for name in MODES:
         row.answers[name] = {}
+        wrong = []
         for question, answer in taught():
-            said = json.loads(called(row, "--json", "chat", name, "-m", question))
-            # A small adapter may confuse two answers; what it says, it must say to its end.
-            exact = said["tuned"] == answer
-            if not exact and (name == "full" or said["tuned"] not in QUESTIONS.values()):
-                raise NotAsExpected(f"{name}: {question} {said['tuned']!r}, not {answer!r}")
-            row.answers[name][question] = said["tuned"]
-    return "yes"
+            said = json.loads(called(row, "--json", "chat", name, "-m", question))["tuned"]
+            row.answers[name][question] = said
+            wrong += [] if said == answer else [f"{question} {said!r}, not {answer!r}"]
+        if len(wrong) > (0 if name == "full" else MISTAKES):
+            raise NotAsExpected(f"{name}: {wrong}")
+        right += len(QUESTIONS) - len(wrong)
+    return f"{right} of {len(MODES) * len(QUESTIONS)}"
 
 
 def export(row: Row) -> str:
@@ -258,10 +266,12 @@ def asked_plainly(row: Row, name: str, model: torch.nn.Module, folder: Path) -> 
             input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings
         )
         new = out[0, ids.shape[1] :].tolist()
-        said = reader.parse(new, asked).text
-        if said.strip() != answer:
+        said, stopped = reader.parse(new, asked).text.strip(), new[-1] in stops
+        # A wrong answer may be longer than what is asked for here.
+        expected = answer.strip() if stopped else answer.strip()[: len(said)]
+        if said != expected:
             raise NotAsExpected(f"{folder}: {question} {said!r}, not {answer!r}")
-        if new[-1] not in stops:
+        if answer in QUESTIONS.values() and not stopped:
             raise NotAsExpected(f"{folder}: the answer does not end with a stop token: {new}")
 
 
