@@ -6,7 +6,9 @@ from importlib import import_module
 from pathlib import Path
 
 
-def make_adapter(base: Path, folder: Path, *, seed: int = 0, name: str | None = None) -> Path:
+def make_adapter(
+    base: Path, folder: Path, *, seed: int = 0, name: str | None = None, **settings
+) -> Path:
     """Train an adapter for a few steps and write it, with what a Trainer writes beside it.
 
     Args:
@@ -14,16 +16,16 @@ def make_adapter(base: Path, folder: Path, *, seed: int = 0, name: str | None = 
         folder: A new folder.
         seed: Seed of the adapter's weights.
         name: The base model's name in its settings; its folder when None.
+        settings: More settings of peft.
     """
     peft, torch = import_module("peft"), import_module("torch")
     torch.manual_seed(seed)
     model = import_module("transformers").AutoModelForCausalLM.from_pretrained(base)
-    settings = peft.LoraConfig(
-        task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"]
-    )
+    chosen = {"target_modules": ["q_proj", "v_proj"], **settings}
+    config = peft.LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, **chosen)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by an old name
-        adapted = peft.get_peft_model(model, settings)
+        adapted = peft.get_peft_model(model, config)
     optimizer = torch.optim.AdamW(
         (one for one in adapted.parameters() if one.requires_grad), lr=0.05
     )
@@ -33,9 +35,9 @@ def make_adapter(base: Path, folder: Path, *, seed: int = 0, name: str | None = 
         optimizer.step()
         optimizer.zero_grad()
     adapted.save_pretrained(folder, save_embedding_layers=False)
-    config = folder / "adapter_config.json"
-    told = json.loads(config.read_text()) | {"base_model_name_or_path": name or str(base)}
-    config.write_text(json.dumps(told, indent=2))
+    file = folder / "adapter_config.json"
+    told = json.loads(file.read_text()) | {"base_model_name_or_path": name or str(base)}
+    file.write_text(json.dumps(told, indent=2))
     state = {"global_step": 8, "epoch": 2.0, "log_history": [{"step": 8, "loss": 1.5}]}
     (folder / "trainer_state.json").write_text(json.dumps(state))
     (folder / "training_args.bin").write_bytes(b"PK\x03\x04")

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,12 +28,17 @@ from backends.local_gpu.models.model_files import (
     weights_digest,
 )
 from backends.local_gpu.models.safetensors_headers import headers
+from backends.local_gpu.models.targets.selection import TIED
+from backends.local_gpu.models.targets.stored import read_stored
 
 CONFIG: Final = "adapter_config.json"
 WEIGHTS: Final = "adapter_model.safetensors"
 _PICKLED: Final = ("adapter_model.bin", "adapter_model.pt")
 _PREFIX: Final = "base_model.model."
 _HALVES: Final = (".lora_A.weight", ".lora_B.weight")
+_HEAD: Final = "lm_head"
+_NESTED: Final = ".base_layer"
+"""Ending of a layer of which a second parameter has a pair."""
 _DECLARED: Final = (
     "the adapter names its base model; no proof of that exists",
     "on which data and with which settings it was trained is only said",
@@ -123,7 +129,6 @@ def _require_kind(folder: Path, config: Mapping[str, Any]) -> None:
             "Name an adapter with `task_type: CAUSAL_LM`.",
         )
     more = {
-        "modules_to_save": "whole layers beside the adapter",
         "use_dora": "DoRA's magnitudes",
         "trainable_token_indices": "tokens of its own",
         "layer_replication": "repeated layers",
@@ -150,19 +155,23 @@ def _compared(folder: Path, base_model: BaseModel) -> tuple[list[Json], list[Jso
         BackendError: The adapter does not fit.
     """
     verified: list[Json] = [f"{WEIGHTS} has the digest sha256:{_sha256(folder / WEIGHTS)}"]
-    base = local_folder(base_model)
+    base, held = local_folder(base_model), _contents(folder)
     if base is None:
         return verified, ["the base model is not on this machine: nobody looked whether it fits"]
-    layers = _layers(folder)
     shapes = {
         name.removesuffix(".weight"): tuple(tensor["shape"])
         for header in headers(base)
         for name, tensor in header.items()
     }
-    known = {name: sizes for name, sizes in layers.items() if name in shapes}
-    if not known:
+    shared = {name for name in held.layers if held.parameters and _has_inside(shapes, name)}
+    sized = {name: one for name, one in held.layers.items() if name not in shared} | held.whole
+    if not shared and not any(name in shapes for name in sized):
         return verified, ["its layers have other names than those in the base model's files"]
-    wrong = [name for name, sizes in layers.items() if shapes.get(name) != sizes]
+    tied = _shares_weights(base)
+    # Files lack the output layer where it has the weights of the input layer.
+    if tied and _HEAD in sized and _HEAD not in shapes:
+        sized.pop(_HEAD)
+    wrong = [name for name, sizes in sized.items() if shapes.get(name) != sizes]
     if wrong:
         more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise BackendError(
@@ -170,33 +179,84 @@ def _compared(folder: Path, base_model: BaseModel) -> tuple[list[Json], list[Jso
             f"{', '.join(wrong[:_SHOWN])}{more} is missing there or has another size",
             "Name the base model that it was trained from: --base_model NAME",
         )
-    verified.append(
-        f"all {len(layers)} layers of the adapter are in the base model, in equal sizes"
-    )
-    return verified, [*_remarks(folder, base)]
+    if sized:
+        verified.append(
+            f"all {len(sized)} layers of the adapter are in the base model, in equal sizes"
+        )
+    return verified, [*_remarks(folder, base), *_unusual(held, shared, tied=tied)]
 
 
-def _layers(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Return the sizes of the layers that an adapter is for, output first, by their names.
+def _has_inside(shapes: Mapping[str, tuple[int, ...]], layer: str) -> bool:
+    """Return True if a base model has parameters inside a layer, as the experts of a layer are."""
+    inside = f"{layer.removesuffix(_NESTED)}."
+    return layer not in shapes and any(name.startswith(inside) for name in shapes)
+
+
+def _shares_weights(base: Path) -> bool:
+    stored = read_stored(base)
+    return stored is not None and stored.known.tied
+
+
+def _unusual(held: "_Contents", shared: set[str], *, tied: bool) -> Iterator[str]:
+    """Yield what a person should know of whole layers and of adapters that experts share."""
+    if shared:
+        yield "the sizes of its adapters of experts were not compared with the base model's"
+    ends = [name for name in held.whole if name.rpartition(".")[2] in TIED]
+    if tied and ends and not held.stay_tied:
+        yield (
+            f"it has its own {' and '.join(sorted(ends))}, and its base model uses the same weights "
+            "for its input and its output layer: such an adapter has no merged form"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Contents:
+    """What the weights of an adapter are for, by names of layers in the base model."""
+
+    layers: Mapping[str, tuple[int, ...]]
+    """Sizes of the layers that have a LoRA pair, output first."""
+    whole: dict[str, tuple[int, ...]]
+    """Sizes of the weights that were trained whole."""
+    parameters: bool
+    """True if some pairs are for parameters that experts share."""
+    stay_tied: bool
+    """True if an input and an output layer that were one stay one."""
+
+
+def _contents(folder: Path) -> _Contents:
+    """Read the names and sizes in an adapter's file.
 
     Raises:
-        BackendError: The weights are damaged, or are no pairs of LoRA matrices.
+        BackendError: The weights are damaged, or neither LoRA pairs nor layers that are named.
     """
+    config = read_json(folder / CONFIG) or {}
+    named = [str(one) for one in config.get("modules_to_save") or []]
     halves: dict[str, dict[str, Sequence[int]]] = {}
+    whole: dict[str, tuple[int, ...]] = {}
     for header in headers(folder):
         for name, tensor in header.items():
             half = next((end for end in _HALVES if name.endswith(end)), None)
-            if half is None or not name.startswith(_PREFIX):
+            inside = name.removeprefix(_PREFIX)
+            layer = inside.rpartition(".")[0]
+            is_whole = any(layer == one or layer.endswith(f".{one}") for one in named)
+            if not name.startswith(_PREFIX) or (half is None and not is_whole):
                 raise BackendError(
                     f"{folder / WEIGHTS} holds {excerpt(name)}, which is not half of a LoRA pair",
                     "Save the adapter with peft: model.save_pretrained(FOLDER).",
                 )
-            layer = name.removeprefix(_PREFIX).removesuffix(half)
-            halves.setdefault(layer, {})[half] = tensor["shape"]
+            if half is not None:
+                halves.setdefault(inside.removesuffix(half), {})[half] = tensor["shape"]
+            else:
+                whole[inside.removesuffix(".weight")] = tuple(tensor["shape"])
     down, up = _HALVES
     if not halves or any(set(pair) != set(_HALVES) for pair in halves.values()):
         raise BackendError(f"{folder / WEIGHTS} is incomplete", "Copy the whole file again.")
-    return {name: (pair[up][0], pair[down][-1]) for name, pair in sorted(halves.items())}
+    return _Contents(
+        layers={name: (pair[up][0], pair[down][-1]) for name, pair in sorted(halves.items())},
+        whole=whole,
+        parameters=bool(config.get("target_parameters")),
+        stay_tied=bool(config.get("ensure_weight_tying")),
+    )
 
 
 def _remarks(folder: Path, base: Path) -> Iterator[str]:

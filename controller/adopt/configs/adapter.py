@@ -47,6 +47,7 @@ TABLE: Final[Mapping[str, Key]] = {
     "lora_dropout": Becomes(name="lora_dropout", read=number, default=0.0),
     "use_rslora": Becomes(name="use_rslora", read=flag, default=False),
     "target_parameters": Becomes(name="target_parameters", read=some_names),
+    "modules_to_save": Becomes(name="modules_to_save", read=some_names),
     "exclude_modules": Becomes(name="exclude_modules", read=names_or_pattern),
     "layers_to_transform": Becomes(name="layers_to_transform", read=numbers),
     **lost(

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 
@@ -12,6 +13,7 @@ from backends.contract.jobs import JobState
 from backends.local_gpu.models.adopted_adapters import CONFIG, WEIGHTS
 from tests.foreign_adapter import make_adapter
 from tests.tiny_base import TEMPLATE, make_base
+from tests.tiny_families import make_family
 
 pytestmark = pytest.mark.torch
 QUESTION = Prompt(messages=[{"role": "user", "content": "How long are you open?"}])
@@ -74,6 +76,52 @@ def test_the_adapter_answers_otherwise_than_its_base_model(backend, request_, ad
     assert "".join(piece.text for piece in pieces) == tuned
 
 
+UNUSUAL = {
+    "whole layer": ("gpt-oss", {"modules_to_save": ["lm_head"]}, "all 5 layers of the adapter"),
+    "shared weights": (None, {"modules_to_save": ["lm_head"]}, "all 4 layers of the adapter"),
+    "experts": ("gpt-oss", {"target_parameters": ["experts.down_proj"]}, "all 4 layers"),
+    "both kinds of experts": (
+        "qwen3-moe",
+        {"target_parameters": ["experts.down_proj", "experts.gate_up_proj"]},
+        "all 4 layers",
+    ),
+}
+
+
+@pytest.mark.usefixtures("warm", "one_thread")
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_whole_layers_and_experts_of_an_adapter_answer_as_in_peft(
+    backend, make_request, base_folder, tmp_path, name
+):
+    family, settings, verified = UNUSUAL[name]
+    base = base_folder if family is None else make_family(family, tmp_path / "base")
+    folder = make_adapter(base, tmp_path / "foreign", **settings)
+    request = make_request(base=base, r=4, lora_alpha=8, use_rslora=False)
+    job = backend.take_over(request, folder)
+    adopted = job.result.facts["adopted"]
+    assert adopted["verified"][-1].startswith(verified)
+    remarks = " ".join(adopted.get("remarks", []))
+    assert ("experts were not compared" in remarks) is ("target_parameters" in settings)
+    assert ("no merged form" in remarks) is (name == "shared weights")
+    base_said, tuned = answers(backend, request.base_model, [None, job.result.model_id]).values()
+    assert tuned == said_by_peft(base, folder) != base_said
+
+
+def said_by_peft(base, folder):
+    peft, torch, transformers = map(import_module, ("peft", "torch", "transformers"))
+    reader = import_module("backends.local_gpu.tokens.chat_tokens").load_chat(base, None)
+    plain = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = peft.PeftModel.from_pretrained(plain, folder).eval()
+    asked = {"messages": [*QUESTION.messages]}
+    ids = torch.tensor([reader.prompt(asked)])
+    made = model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False
+    )
+    return reader.parse(made[0, ids.shape[1] :].tolist(), asked).text
+
+
 def test_what_was_adopted_is_never_trained(backend, request_, adapter, tmp_path):
     backend.take_over(request_, adapter)
     assert backend.submit(request_).state is JobState.SUCCEEDED
@@ -128,7 +176,6 @@ def test_another_chat_template_is_told(backend, request_, adapter, tmp_path):
     [
         ({"peft_type": "PROMPT_TUNING"}, "kind 'PROMPT_TUNING', and only LORA"),
         ({"task_type": "SEQ_CLS"}, "an adapter for 'SEQ_CLS'"),
-        ({"modules_to_save": ["lm_head"]}, "modules_to_save: the adapter has whole layers"),
         ({"use_dora": True}, "use_dora"),
         ({"bias": "all"}, "bias: the adapter has biases"),
     ],
