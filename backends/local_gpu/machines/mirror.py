@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from backends.atomic_files import locked, publish_dir, write_atomic
-from backends.local_gpu.jobs.run_dir import RunDir, read_request
+from backends.local_gpu.jobs.run_dir import RunDir
 from backends.local_gpu.json_files import json_bytes, read_json
 from backends.local_gpu.machines.objects import (
     CANCEL,
@@ -112,7 +112,7 @@ def _take_result(store: SharedStore, run: RunDir) -> None:
         raise StoreError(f"{store.url}: {key} is damaged", "Remove that object: the run continues.")
     if ended.get("model") is not None and not run.model.exists():
         incoming = run.path / "incoming"
-        owner = read_request(run).fingerprint
+        owner = str((read_json(run.request) or {}).get("fingerprint"))
         pull_folder(store, owner, str(ended["model"]), incoming)
         shutil.rmtree(run.model, ignore_errors=True)
         publish_dir(incoming, run.model)
