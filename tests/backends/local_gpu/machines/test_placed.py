@@ -168,7 +168,9 @@ def test_two_nodes_train_as_one_and_continue(
 def test_a_worker_merges_the_fine_tune_that_it_starts_from(
     backend, placed, make_request, wait, shared
 ):
-    parent = wait(backend.submit(make_request(fingerprint="b" * 64, num_train_epochs=1)))
+    parent = wait(
+        backend.submit(make_request(fingerprint="b" * 64, num_train_epochs=1)), patience_s=120
+    )
     start = parent.result.model_id
     there = wait(backend.submit(placed(base=start, num_train_epochs=1)), patience_s=120)
     assert there.state is JobState.SUCCEEDED, there.error
