@@ -170,7 +170,8 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
         def start(name: str, *arguments: str) -> None:
             with (folder / "log" / f"{name}.out").open("wb") as output:
                 process = child(
-                    arguments,
+                    # A test run that is killed leaves no daemon behind.
+                    ["setpriv", "--pdeathsig", "TERM", *arguments],
                     env={**os.environ, **cluster.environment},
                     stdout=output,
                     stderr=output,

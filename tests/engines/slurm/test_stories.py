@@ -1,0 +1,145 @@
+"""Whole stories: `ftctl` trains a small model on a real Slurm, whatever happens there."""
+
+import json
+import subprocess
+from contextlib import suppress
+
+import pytest
+
+from tests.children import until
+from tests.engines.slurm.repositories import Repository
+from tests.tiny_base import make_base
+
+pytestmark = [pytest.mark.slurm, pytest.mark.torch, pytest.mark.timeout(2400)]
+EPOCHS = 600
+"""As many as it takes to interrupt a training several times."""
+START_S = 600.0
+"""Seconds that a worker may take to report its first step: it imports the training packages."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return make_base(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def here(base, tmp_path_factory):
+    """Return a repository of which the fine-tune was trained on this machine."""
+    made = Repository(tmp_path_factory.mktemp("here"), base, {})
+    made.declare(epochs=EPOCHS)
+    code, text = made("apply", "--auto-approve")
+    assert code == 0, text
+    return made
+
+
+@pytest.fixture
+def repository(cluster, base, tmp_path):
+    """Return a repository whose machine is the cluster."""
+    return Repository(tmp_path, base, cluster.environment)
+
+
+def number_of(cluster):
+    """Return Slurm's number of the only open job; empty without one."""
+    lines = cluster.jobs().splitlines()
+    assert len(lines) <= 1, lines
+    return lines[0].split()[0] if lines else ""
+
+
+def runs_on(repository, before):
+    """Wait until a worker has trained further than a step; return the step."""
+    until(lambda: repository.stored_step() > before, START_S)
+    return repository.stored_step()
+
+
+def hurry(cluster):
+    """Start a job that was put back into the queue, without Slurm's pause of two minutes."""
+    number = number_of(cluster)
+    if "PENDING" in cluster.jobs():
+        with suppress(subprocess.CalledProcessError):
+            cluster.type("scontrol", "update", f"JobId={number}", "StartTime=now")
+
+
+def trains_again(cluster, repository, workers):
+    """Wait until another worker has claimed the run."""
+
+    def claimed():
+        hurry(cluster)
+        return repository.workers() >= workers
+
+    until(claimed, START_S)
+
+
+def test_moving_to_slurm_changes_nothing_but_the_place(cluster, repository, here):
+    repository.declare("machine: hpc", EPOCHS)
+    code, text = repository("apply", "--auto-approve")
+    assert code == 0, text
+    assert repository.losses() == here.losses() != {}
+    build, theirs = repository.build(), here.build()
+    assert build["fingerprint"] == theirs["fingerprint"]
+    assert build["inputs"] == theirs["inputs"]
+    repository.declare("", EPOCHS)
+    code, text = repository("plan", "--detailed-exitcode")
+    assert code == 0, text
+    assert "No changes" in text
+    assert cluster.jobs() == ""
+
+
+def test_requeued_lost_and_cancelled_there_it_is_trained_once(cluster, repository, here):
+    repository.declare("machine: hpc", EPOCHS)
+    with repository.typed("apply", "--auto-approve") as process:
+        step = runs_on(repository, 0)
+        number = number_of(cluster)
+        cluster.type("scontrol", "requeue", number)
+        trains_again(cluster, repository, 2)
+        step = runs_on(repository, step)
+        assert number_of(cluster) == number
+        node = cluster.type("squeue", "--noheader", f"--jobs={number}", "--format=%N").strip()
+        cluster.type("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+        trains_again(cluster, repository, 3)
+        step = runs_on(repository, step)
+        cluster.type("scancel", number)
+        until(lambda: process.poll() is not None or repository.workers() >= 4, START_S)
+    if repository.workers() < 4:
+        code, text = repository("apply", "--auto-approve")
+        assert code == 0, text
+    else:
+        code, text = repository("wait")
+        assert code == 0, text
+    assert repository.workers() == 4
+    assert len([*repository.runs.glob("runs/*/result.json")]) == 1
+    facts = json.loads(next(repository.runs.glob("runs/*/result.json")).read_text())
+    assert facts["generation"] == 4
+    assert repository.losses() == here.losses() != {}
+
+
+def test_ftctl_cancels_a_job_there(cluster, repository):
+    repository.declare("machine: hpc", EPOCHS)
+    assert repository("apply", "--auto-approve", "--no-wait")[0] == 0
+    runs_on(repository, 0)
+    code, text = repository("cancel", "faq")
+    assert code == 0, text
+    until(lambda: cluster.jobs() == "", 300)
+    _, text = repository("status")
+    assert "cancelled" in text
+    assert len([*repository.runs.glob("runs/*/result.json")]) == 1
+
+
+def test_ftctl_cancels_a_job_that_waits_there(cluster, repository):
+    cluster.type("sbatch", "--exclusive", "--nodes=2", "-o/dev/null", "--wrap=sleep 600")
+    until(lambda: "RUNNING" in cluster.jobs())
+    repository.declare("machine: hpc")
+    assert repository("apply", "--auto-approve", "--no-wait")[0] == 0
+    _, text = repository("status")
+    assert "PENDING (" in text, text
+    assert repository("cancel", "faq")[0] == 0
+    until(lambda: "ftctl" not in cluster.jobs(), 60)
+
+
+def test_two_nodes_train_as_one_does(repository, here):
+    repository.declare("machine: hpc, gpus: 2, nodes: 2", EPOCHS)
+    code, text = repository("apply", "--auto-approve")
+    assert code == 0, text
+    ours, theirs = repository.losses(), here.losses()
+    assert ours.keys() == theirs.keys() != set()
+    first = sorted(ours)[:50]
+    assert [ours[key] for key in first] == pytest.approx([theirs[key] for key in first], rel=1e-3)
