@@ -13,6 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from backends.launchers.ray.settings import RaySettings
+from backends.launchers.slurm.settings import SlurmSettings
 from backends.local_gpu import hyperparameters as local
 from backends.openai import hyperparameters as openai
 from backends.openai.profiles.profile import PROFILES, Deploy, Profile
@@ -299,6 +301,9 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "training": lambda: by_title(local.REFERENCE),
     "servers": servers,
     "settings": lambda: keys_of(Settings),
+    "machines": lambda: by_title(
+        {"Keys of `launcher: ray`": RaySettings, "Keys of `launcher: slurm`": SlurmSettings}
+    ),
     "exit-codes": exit_codes,
 }
 """The written part of each topic that has one."""

@@ -18,6 +18,8 @@ JOB_FORMAT: Final = "ftctl|%A|%T|%r|%j|%k"
 """ID, state, reason, name and comment. The comment comes last, as it may hold anything."""
 NODE_FORMAT: Final = "ftctl|%N|%P|%G"
 """Name, partition and generic resources."""
+ENDED_FORMAT: Final = "State,ExitCode,JobName,Comment"
+"""What sacct tells of a job."""
 _HEADINGS: Final = {
     JOB_FORMAT: "ftctl|JOBID|STATE|REASON|NAME|COMMENT",
     NODE_FORMAT: "ftctl|NODELIST|PARTITION|GRES",
@@ -100,6 +102,25 @@ def jobs_in(output: str, names: Collection[str]) -> list[Job]:
                 placed = _placed(int(number), state, reason, comment)
                 jobs.append(Job(id=int(number), name=name, placed=placed))
     return jobs
+
+
+def ended_in(output: str, names: Collection[str]) -> dict[str, Placed]:
+    """Return the last ends of jobs; of each name, the last line counts.
+
+    The accounting calls jobs running that were lost. A job that the controller does not list has
+    ended, whatever it is called.
+
+    Args:
+        output: Of sacct, in `ENDED_FORMAT`. Clusters may keep no comments.
+        names: Names of jobs.
+    """
+    found = {}
+    for line in output.splitlines():
+        match line.split("|", maxsplit=3):
+            case [state, code, name, comment] if name in names:
+                words = f"{state}, exit code {code}"
+                found[name] = Placed(state=PlacedState.ENDED, words=words, comment=comment)
+    return found
 
 
 def capacity_in(output: str, partition: str | None, gpu_type: str | None) -> Capacity:

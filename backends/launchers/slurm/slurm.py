@@ -19,10 +19,12 @@ from backends.launchers.launcher import (
     SubmissionLost,
 )
 from backends.launchers.slurm.answers import (
+    ENDED_FORMAT,
     JOB_FORMAT,
     NODE_FORMAT,
     Job,
     capacity_in,
+    ended_in,
     jobs_in,
 )
 from backends.launchers.slurm.batch_script import batch_script
@@ -33,6 +35,7 @@ from backends.launchers.slurm.settings import SIGNAL_S, SlurmSettings, parse
 
 _MOST_NAMES: Final = 100
 """Names in one command line; of more, all jobs are listed."""
+_REMEMBERED_DAYS: Final = 7
 _MIB: Final = 1 << 20
 _TAIL_BYTES: Final = 1 << 16
 _GONE: Final = re.compile(r"(?i)invalid job id|already complet")
@@ -45,14 +48,23 @@ class Slurm:
     def __init__(self, settings: SlurmSettings, commands: Commands) -> None:
         self._settings = settings
         self._commands = commands
+        self._has_accounting = True
 
     def find(self, names: Collection[str]) -> Mapping[str, Placed]:
         """Return the jobs of these names that the scheduler knows, by one call for all of them."""
         ascending = sorted(self._jobs(names), key=lambda job: job.weight) if names else []
-        return {job.name: job.placed for job in ascending}
+        found = {job.name: job.placed for job in ascending}
+        forgotten = sorted(set(names) - found.keys())
+        return {**self._ended(forgotten), **found} if forgotten else found
 
     def submit(self, placement: Placement) -> None:
         """Place a job whose name is not in use by an open one."""
+        if placement.image is not None:
+            raise LauncherError(
+                "the launcher of Slurm starts no container images",
+                "Write `runtime: {venv: FOLDER}`; `options` may name an image, where the cluster has a "
+                "plug-in for them.",
+            )
         folder = self._settings.log_folder
         made = self._commands.run(["mkdir", "-p", "--", folder])
         if made.status != 0:
@@ -113,6 +125,26 @@ class Slurm:
         if len(names) <= _MOST_NAMES:
             command.append(f"--name={','.join(sorted(names))}")
         return jobs_in(self._ask(command).output, frozenset(names))
+
+    def _ended(self, names: Sequence[str]) -> Mapping[str, Placed]:
+        """Return how jobs have ended that the controller has forgotten, if the accounting knows."""
+        if not self._has_accounting or len(names) > _MOST_NAMES:
+            return {}
+        command = [
+            "sacct",
+            "--noheader",
+            "--parsable2",
+            "--allocations",
+            f"--name={','.join(names)}",
+        ]
+        command += [f"--starttime=now-{_REMEMBERED_DAYS}days", f"--format={ENDED_FORMAT}"]
+        try:
+            answer = self._commands.run(command)
+        except LauncherError:
+            answer = None
+        # Many clusters keep no accounts; those that do not answer shall not be waited for again.
+        self._has_accounting = answer is not None and answer.status == 0
+        return ended_in(answer.output, names) if answer and self._has_accounting else {}
 
     def _sbatch(self, placement: Placement, folder: str) -> list[str]:
         settings = self._settings

@@ -276,7 +276,7 @@ class PlacedWorkers:
         ends = False
         while True:
             placed = self.launcher.find([name]).get(name)
-            if placed is None:
+            if placed is None or placed.state is PlacedState.ENDED:
                 return False
             if placed.comment != comment:
                 raise BackendError(
@@ -284,8 +284,6 @@ class PlacedWorkers:
                     f"({placed.words})",
                     "End that job, or give it another name.",
                 )
-            if placed.state is PlacedState.ENDED:
-                return False
             if placed.state is PlacedState.QUEUED:
                 return True
             if not ends:

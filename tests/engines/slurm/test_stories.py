@@ -1,6 +1,7 @@
 """Whole stories: `ftctl` trains a small model on a real Slurm, whatever happens there."""
 
 import json
+import os
 import subprocess
 from contextlib import suppress
 
@@ -11,8 +12,8 @@ from tests.engines.slurm.repositories import Repository
 from tests.tiny_base import make_base
 
 pytestmark = [pytest.mark.slurm, pytest.mark.torch, pytest.mark.timeout(2400)]
-EPOCHS = 600
-"""As many as it takes to interrupt a training several times."""
+EPOCHS = int(600 / max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
+"""Enough to interrupt a training several times, and not many more on a machine that is busy."""
 START_S = 600.0
 """Seconds that a worker may take to report its first step: it imports the training packages."""
 

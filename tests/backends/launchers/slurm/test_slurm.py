@@ -219,6 +219,13 @@ def test_code_that_cannot_be_unpacked_is_found_before_anything_is_submitted(host
     assert [*(host.runs / "logs").iterdir()] == []
 
 
+def test_images_are_refused_with_a_way_out(host, placement):
+    with pytest.raises(LauncherError, match="no container images") as caught:
+        host.launcher().submit(dataclasses.replace(placement, image="ours:1"))
+    assert "venv" in caught.value.remedy
+    assert host.calls() == []
+
+
 # Find
 
 
@@ -257,6 +264,31 @@ def test_states_and_reasons(host, state, reason, known, words):
 def test_a_forgotten_job_is_absent(host):
     host.lists()
     assert host.launcher().find([NAME]) == {}
+
+
+def test_the_accounting_knows_how_a_forgotten_job_has_ended(host):
+    host.lists()
+    rows = ["FAILED|1:0|{}|ftctl abc 1", "OUT_OF_MEMORY|0:125|{}|ftctl abc 1", "RUNNING|0:0|other|"]
+    host.has("sacct", "\n".join(row.format(NAME) for row in rows))
+    (placed,) = host.launcher().find([NAME]).values()
+    assert (placed.state, placed.words) == (PlacedState.ENDED, "OUT_OF_MEMORY, exit code 0:125")
+    assert placed.comment == "ftctl abc 1"
+    assert f"--name={NAME}" in host.given("sacct")
+
+
+def test_what_the_accounting_calls_running_has_ended_if_it_is_not_queued(host):
+    host.lists()
+    host.has("sacct", f"RUNNING|0:0|{NAME}|")
+    assert host.launcher().find([NAME])[NAME].state is PlacedState.ENDED
+
+
+@pytest.mark.parametrize("first", ["", "exec sleep 60"])
+def test_a_cluster_without_accounting_is_asked_for_it_once(host, first):
+    host.lists()
+    host.has("sacct", "", "Slurm accounting storage is disabled", 1, first=first)
+    launcher = host.launcher(timeout_s=0.5)
+    assert launcher.find([NAME]) == launcher.find([NAME]) == {}
+    assert host.calls() == ["squeue", "sacct", "squeue"]
 
 
 @pytest.mark.parametrize(
