@@ -39,6 +39,18 @@ def repository(cluster, base, tmp_path):
     return Repository(tmp_path, base, cluster.environment)
 
 
+def assert_same_losses(one, other, rel=0.0):
+    """Compare two trainings. Which steps are reported depends on the time that they take."""
+    ours, theirs = one.losses(), other.losses()
+    common = sorted(ours.keys() & theirs.keys())
+    assert len(common) > len(theirs) // 3
+    same = pytest.approx([theirs[key] for key in common], rel=rel, abs=0)
+    assert [ours[key] for key in common] == same
+    assert one.build()["facts"]["held_out_loss"] == pytest.approx(
+        other.build()["facts"]["held_out_loss"], rel=rel, abs=0
+    )
+
+
 def number_of(cluster):
     """Return Slurm's number of the only open job; empty without one."""
     lines = cluster.jobs().splitlines()
@@ -74,10 +86,10 @@ def test_moving_to_slurm_changes_nothing_but_the_place(cluster, repository, here
     repository.declare("machine: hpc", EPOCHS)
     code, text = repository("apply", "--auto-approve")
     assert code == 0, text
-    assert repository.losses() == here.losses() != {}
+    assert_same_losses(repository, here)
     build, theirs = repository.build(), here.build()
-    assert build["fingerprint"] == theirs["fingerprint"]
-    assert build["inputs"] == theirs["inputs"]
+    for key in ("fingerprint", "inputs", "data", "model_id", "verdict"):
+        assert build[key] == theirs[key]
     repository.declare("", EPOCHS)
     code, text = repository("plan", "--detailed-exitcode")
     assert code == 0, text
@@ -110,7 +122,7 @@ def test_requeued_lost_and_cancelled_there_it_is_trained_once(cluster, repositor
     assert len([*repository.runs.glob("runs/*/result.json")]) == 1
     facts = json.loads(next(repository.runs.glob("runs/*/result.json")).read_text())
     assert facts["generation"] == 4
-    assert repository.losses() == here.losses() != {}
+    assert_same_losses(repository, here)
 
 
 def test_ftctl_cancels_a_job_there(cluster, repository):
@@ -140,7 +152,4 @@ def test_two_nodes_train_as_one_does(repository, here):
     repository.declare("machine: hpc, gpus: 2, nodes: 2", EPOCHS)
     code, text = repository("apply", "--auto-approve")
     assert code == 0, text
-    ours, theirs = repository.losses(), here.losses()
-    assert ours.keys() == theirs.keys() != set()
-    first = sorted(ours)[:50]
-    assert [ours[key] for key in first] == pytest.approx([theirs[key] for key in first], rel=1e-3)
+    assert_same_losses(repository, here, rel=1e-3)

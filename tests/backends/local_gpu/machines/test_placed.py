@@ -14,8 +14,9 @@ from backends.launchers.launcher import LauncherError, Placed, PlacedState
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.jobs.devices import CPU_DEVICES
 from backends.local_gpu.json_files import read_lines
+from backends.local_gpu.machines import machines
 from backends.local_gpu.machines.claims import take_claim
-from backends.local_gpu.machines.placed_workers import PlacedWorkers, job_name
+from backends.local_gpu.machines.placed_workers import job_name
 from backends.stores.folder import FolderStore
 from backends.stores.objects import StoreError
 
@@ -310,16 +311,10 @@ class Ignoring(FolderStore):
 
 
 def test_a_store_that_ignores_conditions_is_refused_before_anything_is_placed(
-    backend, placed, machine, scheduler, shared, tmp_path
+    backend, placed, scheduler, shared, monkeypatch
 ):
-    workers = PlacedWorkers(
-        machine=machine,
-        store=Ignoring(shared),
-        launcher=scheduler,
-        folder=tmp_path / "state",
-        report=lambda *_: None,
-    )
-    backend._machines._opened["cluster"] = workers  # noqa: SLF001 - only the store is another
+    # Only the store is another.
+    monkeypatch.setattr(machines, "open_store", lambda *_, **__: Ignoring(shared))
     with pytest.raises(StoreError, match="accepts the condition to overwrite nothing"):
         backend.submit(placed())
     assert (scheduler.submitted, list(shared.glob("runs/*/request.json"))) == ([], [])
