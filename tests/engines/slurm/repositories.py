@@ -106,20 +106,10 @@ class Repository:
             if kind in line
         }
 
-    def stored_step(self) -> int:
-        """Return the last step that a worker has reported to the shared folder."""
-        lines = [
-            line
-            for path in sorted(self.runs.glob("runs/*/progress/*"))
-            for line in path.read_bytes().splitlines()
-        ]
-        steps = []
-        for line in lines:
-            try:
-                steps.append(json.loads(line).get("step", 0))
-            except ValueError:
-                continue
-        return max(steps, default=0)
+    def has_trained(self, worker: int) -> bool:
+        """Return whether a worker has reported a step to the shared folder."""
+        parts = self.runs.glob(f"runs/*/progress/{worker:06}-*")
+        return any(b'"loss":' in part.read_bytes() for part in parts)
 
     def workers(self) -> int:
         """Return the number of workers that have claimed the run."""

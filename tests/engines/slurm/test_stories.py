@@ -58,10 +58,9 @@ def number_of(cluster):
     return lines[0].split()[0] if lines else ""
 
 
-def runs_on(repository, before):
-    """Wait until a worker has trained further than a step; return the step."""
-    until(lambda: repository.stored_step() > before, START_S)
-    return repository.stored_step()
+def trains(repository, worker):
+    """Wait until a worker has trained."""
+    until(lambda: repository.has_trained(worker), START_S)
 
 
 def hurry(cluster):
@@ -72,14 +71,14 @@ def hurry(cluster):
             cluster.type("scontrol", "update", f"JobId={number}", "StartTime=now")
 
 
-def trains_again(cluster, repository, workers):
-    """Wait until another worker has claimed the run."""
+def trains_again(cluster, repository, worker):
+    """Wait until another worker has claimed the run, and has trained."""
 
-    def claimed():
+    def trained():
         hurry(cluster)
-        return repository.workers() >= workers
+        return repository.has_trained(worker)
 
-    until(claimed, START_S)
+    until(trained, START_S)
 
 
 def test_moving_to_slurm_changes_nothing_but_the_place(cluster, repository, here):
@@ -100,16 +99,14 @@ def test_moving_to_slurm_changes_nothing_but_the_place(cluster, repository, here
 def test_requeued_lost_and_cancelled_there_it_is_trained_once(cluster, repository, here):
     repository.declare("machine: hpc", EPOCHS)
     with repository.typed("apply", "--auto-approve") as process:
-        step = runs_on(repository, 0)
+        trains(repository, 1)
         number = number_of(cluster)
         cluster.type("scontrol", "requeue", number)
         trains_again(cluster, repository, 2)
-        step = runs_on(repository, step)
         assert number_of(cluster) == number
         node = cluster.type("squeue", "--noheader", f"--jobs={number}", "--format=%N").strip()
         cluster.type("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
         trains_again(cluster, repository, 3)
-        step = runs_on(repository, step)
         cluster.type("scancel", number)
         until(lambda: process.poll() is not None or repository.workers() >= 4, START_S)
     if repository.workers() < 4:
@@ -128,7 +125,7 @@ def test_requeued_lost_and_cancelled_there_it_is_trained_once(cluster, repositor
 def test_ftctl_cancels_a_job_there(cluster, repository):
     repository.declare("machine: hpc", EPOCHS)
     assert repository("apply", "--auto-approve", "--no-wait")[0] == 0
-    runs_on(repository, 0)
+    trains(repository, 1)
     code, text = repository("cancel", "faq")
     assert code == 0, text
     until(lambda: cluster.jobs() == "", 300)

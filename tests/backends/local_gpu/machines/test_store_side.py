@@ -3,6 +3,7 @@
 import json
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_files_grow_here_as_they_grow_there(store, run, here):
 
 
 def store_files(store):
-    return [path for path in store._folder.rglob("*") if path.is_file()]  # noqa: SLF001
+    return [path for path in Path(store.url).rglob("*") if path.is_file()]
 
 
 def test_the_newest_whole_checkpoint_is_continued_from(store, run, tmp_path, monkeypatch):
