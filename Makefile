@@ -2,6 +2,7 @@
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p) 2>/dev/null)))
 BIN := .venv/bin
+RAY := .venv-ray
 DEMO := build/demo
 QUESTION ?= 주말에도 문 여나요?
 # Two workers suit the two cores of a small CI machine; more memory and cores: make test WORKERS=8
@@ -13,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-real demo-server demo-exit clean-demo test test-slow test-slurm fuzz check format schema topics bench constraints lock clean
+.PHONY: help setup demo demo-real demo-server demo-exit clean-demo test test-slow test-slurm test-ray fuzz check format schema topics bench constraints lock clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,11 +63,11 @@ clean-demo: ## Forget the demo, so that `make demo` starts anew
 
 test: .venv/.ready ## Run all tests but the slow ones
 	@echo "==> pytest"
-	@$(BIN)/python -m pytest -m "not slow and not slurm" -n $(WORKERS) --dist worksteal --durations=15
+	@$(BIN)/python -m pytest -m "not slow and not slurm and not ray" -n $(WORKERS) --dist worksteal --durations=15
 
 test-slow: .venv/.ready ## Run the slow tests: kills, whole stories, real consumers
 	@echo "==> pytest, slow tests"
-	@$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist worksteal --durations=15
+	@$(BIN)/python -m pytest -m "slow and not ray" -n $(WORKERS) --dist worksteal --durations=15
 
 test-slurm: .venv/.ready ## Run the launcher of Slurm at a real Slurm, which is started on this machine
 	@for daemon in munged slurmctld slurmd; do \
@@ -82,6 +83,19 @@ test-slurm: .venv/.ready ## Run the launcher of Slurm at a real Slurm, which is 
 	fi
 	@echo "==> pytest, Slurm"
 	@$(BIN)/python -m pytest -m slurm tests/engines/slurm
+
+test-ray: $(RAY)/.ready ## Start a Ray cluster of two nodes here, and run the tests that need one
+	@echo "==> pytest, on a real Ray cluster"
+	@$(RAY)/bin/python -m pytest -m ray tests/engines/ray
+
+# A Python of its own: Ray brings packages that nothing else here wants.
+$(RAY)/.ready: pyproject.toml constraints.txt tests/engines/ray/constraints.txt
+	@echo "==> Setting up $(RAY) (once; a few minutes)"
+	@test -x $(RAY)/bin/python || "$(PYTHON)" -m venv $(RAY)
+	@$(RAY)/bin/python -m pip install -qq -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	@$(RAY)/bin/python -m pip install -qq -c constraints.txt -c tests/engines/ray/constraints.txt \
+		-e '.[local,evaluate,openai,serve,store]' 'ray[default]' pytest pytest-timeout
+	@touch $@
 
 fuzz: .venv/.ready ## Damage specs and data files by the thousand; SEED=2 damages others
 	@$(BIN)/python -m tests.fuzz.specs --seed $(SEED)
@@ -130,4 +144,4 @@ lock: .venv/.ready ## Lock what the workflows install, by version and hash, afte
 	@$(BIN)/python .ci/lock.py $(BIN)/uv
 
 clean: ## Remove .venv, builds and caches; finetunes/ and models/ stay
-	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv $(RAY) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -21,6 +21,8 @@ _STATES: Final = {
 }
 _TELLING: Final = frozenset({"PENDING", "FAILED"})
 """States whose message tells more than the state."""
+_WAITS: Final = "Job has not started yet."
+_WAITS_FOR: Final = "waiting for free resources, or for its runtime environment"
 _WORDS: Final = 300
 """Maximum number of characters of a message."""
 _LOGS: Final = re.compile(r", last available logs.*", re.DOTALL)
@@ -47,7 +49,9 @@ def placed(job: Json) -> Placed | None:
     message = job.get("message")
     words = status
     if isinstance(message, str) and message.strip() and status in _TELLING:
-        words = f"{status} ({_short(message)})"
+        # Ray says the same of every queued job, in three sentences.
+        waits = status == "PENDING" and message.startswith(_WAITS)
+        words = f"{status} ({_WAITS_FOR if waits else _short(message)})"
     return Placed(
         # A state of a newer Ray is open until the opposite is known: no second job is started.
         state=_STATES.get(status, PlacedState.RUNNING),

@@ -188,6 +188,8 @@ class RayJobs:
         runtime: dict[str, Json] = {**self.settings.runtime_env, "env_vars": variables}
         if placement.code is not None:
             runtime["working_dir"] = self._ship(placement.code)
+        if placement.image is not None:
+            runtime["image_uri"] = placement.image
         body: dict[str, Json] = {
             "submission_id": placement.name,
             "metadata": {COMMENT: placement.comment},
@@ -215,7 +217,9 @@ class RayJobs:
         python = program if Path(program).name.startswith("python") else "python3"
         wait = str(self.settings.stop_wait_s)
         reserved = ["--nodes", str(placement.nodes), "--bundle", json.dumps(bundle), "--wait", wait]
-        return f"exec {shlex.join([python, '-m', _NODES, *reserved, '--', *placement.command])}"
+        return (
+            f"exec {shlex.join([python, '-P', '-m', _NODES, *reserved, '--', *placement.command])}"
+        )
 
     def _ship(self, code: Path) -> str:
         """Bring a zip file to the cluster, unless it has the same; return its address there."""

@@ -34,6 +34,8 @@ _TELL_S: Final = 60.0
 """Seconds between two lines about nodes that are waited for."""
 _ANSWER_S: Final = 10.0
 """Seconds that a node may take to pass on a signal."""
+_ADDRESS: Final = "FTCTL_NODE_ADDRESS"
+"""Variable of the command: address at which Ray, and other nodes, reach its node."""
 _LOST: Final = 1
 """Exit status of a node that is not there any more."""
 _CHILD: Final = """
@@ -54,6 +56,7 @@ class Node:
         program = [sys.executable, "-c", _CHILD, str(os.getpid()), *command]
         # In a session of its own, a signal reaches all processes of the command, and no others.
         variables = {name: value.replace(dollar, "$") for name, value in os.environ.items()}
+        variables.setdefault(_ADDRESS, import_module("ray.util").get_node_ip_address())
         self._child = subprocess.Popen(
             program, start_new_session=True, env={**variables, "PYTHONUNBUFFERED": "1"}
         )

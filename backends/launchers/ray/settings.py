@@ -28,8 +28,9 @@ _OWN_RESOURCES: Final[Mapping[str, str]] = {
 }
 """Resources of Ray's own, with what to do instead of writing them."""
 _OWN_ENTRIES: Final[Mapping[str, str]] = {
-    "env_vars": "Remove it: ftctl sets the variables of a job.",
+    "env_vars": "Write `environment: {NAME: VALUE}` in the machine's settings.",
     "working_dir": "Remove it: ftctl ships its code there; further code goes into `py_modules`.",
+    "image_uri": "Write `runtime: {image: NAME}` in the machine's settings.",
 }
 """Entries of a runtime environment that ftctl sets, with what to do instead."""
 

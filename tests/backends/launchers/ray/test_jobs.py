@@ -238,7 +238,7 @@ def test_a_job_that_waits_for_resources_says_so(launcher):
 
     placed = launcher.find([NAME])[NAME]
     assert placed.state is PlacedState.QUEUED
-    assert "waiting for resources" in placed.words
+    assert "waiting for free resources" in placed.words
 
 
 def test_words_have_the_cause_and_no_traceback(head, launcher):
@@ -294,7 +294,7 @@ def test_several_nodes_are_reserved_by_a_program_in_the_cluster(head):
     assert "entrypoint_num_gpus" not in body, "the program itself uses none"
     bundle = json.dumps({"CPU": 2.0, "fast_disk": 1.0, "GPU": 8, "memory": 1000})
     assert body["entrypoint"] == (
-        "exec /opt/ftctl/bin/python3 -m backends.launchers.ray.nodes --nodes 2 "
+        "exec /opt/ftctl/bin/python3 -P -m backends.launchers.ray.nodes --nodes 2 "
         f"--bundle '{bundle}' --wait 60 -- /opt/ftctl/bin/python3 -m worker --store '/mnt/a b'"
     )
 
@@ -313,6 +313,12 @@ def test_code_is_brought_once_and_is_the_working_folder(head, launcher, tmp_path
         f"PUT /api/packages/gcs/{next(iter(head.packages))}"
     ]
     assert launcher.logs("ftctl-1", 1) == ["from the zip file"]
+
+
+def test_a_job_runs_in_its_image(head, launcher):
+    launcher.submit(placement(gpus=0, image="registry/ftctl:1"))
+
+    assert submitted(head)["runtime_env"]["image_uri"] == "registry/ftctl:1"
 
 
 def test_code_that_ray_does_not_take_is_refused(head, launcher, tmp_path):

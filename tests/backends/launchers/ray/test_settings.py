@@ -39,7 +39,7 @@ def test_every_mistake_is_told_at_once():
         "resources.CPU": "resources.CPU: is a resource of Ray's own\n"
         "    Write `cpus: N` beside `resources`.",
         "runtime_env.env_vars": "runtime_env.env_vars: is set by ftctl\n"
-        "    Remove it: ftctl sets the variables of a job.",
+        "    Write `environment: {NAME: VALUE}` in the machine's settings.",
         "timeout_s": "timeout_s: must be a number, not the text '30'\n"
         "    Write the number without quotes.",
     }
