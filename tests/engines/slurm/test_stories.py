@@ -132,9 +132,9 @@ def test_ftctl_cancels_a_job_that_waits_there(cluster, repository):
     cluster.type("sbatch", "--exclusive", "--nodes=2", "-o/dev/null", "--wrap=sleep 600")
     until(lambda: "RUNNING" in cluster.jobs())
     repository.declare("machine: hpc")
-    assert repository("apply", "--auto-approve", "--no-wait")[0] == 0
-    _, text = repository("status")
-    assert "PENDING (" in text, text
+    with repository.typed("apply", "--auto-approve"):
+        output = repository.root / "output"
+        until(lambda: "queued, placed on hpc: PENDING (" in output.read_text(), START_S)
     assert repository("cancel", "faq")[0] == 0
     until(lambda: "ftctl" not in cluster.jobs(), 60)
 
