@@ -32,6 +32,8 @@ machines:
     environment:
       PYTHONPATH: {root}
       OMP_NUM_THREADS: "1"
+      # Both nodes are this machine: a device for each.
+      FTCTL_CPU_DEVICES: "4096,4096"
       FTCTL_SCRATCH: {scratch}
       FTCTL_LOST_AFTER_S: "20"
 """
