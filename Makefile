@@ -82,7 +82,7 @@ test-slurm: .venv/.ready ## Run the launcher of Slurm at a real Slurm, which is 
 		echo "      apt-get install slurm-wlm munge"; \
 	fi
 	@echo "==> pytest, Slurm"
-	@$(BIN)/python -m pytest -m slurm tests/engines/slurm
+	@$(BIN)/python -m pytest -m slurm -o faulthandler_timeout=3600 tests/engines/slurm
 
 test-ray: $(RAY)/.ready ## Start a Ray cluster of two nodes here, and run the tests that need one
 	@echo "==> pytest, on a real Ray cluster"
