@@ -5,15 +5,24 @@ from. The record is absent if the package came from an index.
 """
 
 import json
+import re
 import shlex
 import shutil
 import sys
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError, distribution, requires
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 _NAME = "ftctl"
+_REQUIREMENT = re.compile(r"(?P<name>[\w.-]++)[^;]*; extra == '(?P<extra>\w+)'")
+"""A requirement of an extra, in the metadata of an installed package."""
+
+
+def packages_of(extra: str) -> list[str]:
+    """Return the names of the packages that an extra of ftctl needs."""
+    found = (_REQUIREMENT.fullmatch(line) for line in requires(_NAME) or [])
+    return [one["name"] for one in found if one is not None and one["extra"] == extra]
 
 
 def install_command(extra: str) -> str:

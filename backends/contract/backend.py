@@ -2,8 +2,9 @@
 
 A backend trains models and completes prompts somewhere: on this machine's GPU, or at a server.
 The controller knows backends only through this package; a backend never imports the controller.
-Every method may be repeated, and all but `deploy` return at once; the iterators of `complete` and
-`export_model` wait for answers. The modules import only each other and the standard library:
+Every method may be repeated, and all but `deploy` return at once; the iterators of `complete`,
+`export_model` and `check_machine` wait for answers. The modules import only each other and the
+standard library:
 
 - `backend`: `Backend`, and the servers that it talks to
 - `capabilities`: what a backend can do
@@ -40,8 +41,8 @@ from backends.contract.jobs import (
     Estimate,
     Event,
     Job,
-    Machine,
     Memory,
+    Placing,
     Recipe,
     TrainRequest,
 )
@@ -77,7 +78,7 @@ class Endpoint:
     """A `.env` file for variables that the environment lacks."""
 
 
-class Backend(Movable, Protocol):
+class Backend(Movable, Placing, Protocol):
     """Trains models and completes prompts. The module's docstring has the rules."""
 
     name: str
@@ -98,9 +99,6 @@ class Backend(Movable, Protocol):
         Raises:
             HyperparametersInvalid: With every problem found.
         """
-
-    def use_machines(self, machines: Mapping[str, Machine]) -> None:
-        """Learn the machines that jobs may be placed on. A backend may lack this method."""
 
     def hardware_problems(
         self, method: str, hyperparameters: Mapping[str, Json], gpus: int

@@ -3,11 +3,11 @@
 Nothing here imports anything but the standard library.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from backends.contract.inspector import Json
 
@@ -90,6 +90,38 @@ class Machine:
     """Variables of its jobs."""
     settings: Mapping[str, Json] = field(default_factory=dict)
     """Settings that are the launcher's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineCheck:
+    """Result of one check of a machine, or what is waited for meanwhile."""
+
+    subject: str
+    """Short name of what was checked: `store`, `GPU`."""
+    detail: str
+    """What was found, or why it is wrong."""
+    remedy: str = ""
+    """What a person can do about it; empty if nothing is wrong."""
+    ok: bool = True
+    is_waiting: bool = False
+    """True for a report while the machine's answer is waited for; it is no result."""
+
+
+class Placing(Protocol):
+    """The part of a backend that places jobs on other machines. It may lack these methods."""
+
+    def use_machines(self, machines: Mapping[str, Machine]) -> None:
+        """Learn the machines that jobs may be placed on."""
+
+    def check_machine(self, name: str, timeout_s: float) -> Iterator[MachineCheck]:
+        """Place a job of seconds on a machine that looks at it from inside; yield what was found.
+
+        Nothing of it is left there.
+
+        Args:
+            name: One of the machines.
+            timeout_s: Seconds after which the job is given up.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,6 @@ from backends.contract.jobs import (
     Event,
     Job,
     JobState,
-    Machine,
     Memory,
     Recipe,
     TrainRequest,
@@ -62,7 +61,7 @@ from backends.local_gpu.jobs.job_events import event_of
 from backends.local_gpu.jobs.run_dir import NAME, RunDir, run_of, runs_by_name, runs_of
 from backends.local_gpu.jobs.run_dir import create as create_run
 from backends.local_gpu.json_files import read_lines
-from backends.local_gpu.machines.machines import Machines
+from backends.local_gpu.machines.machines import OnMachines
 from backends.local_gpu.memory.needs import memory_of
 from backends.local_gpu.memory.room import least_room
 from backends.local_gpu.memory.shape import read_shape
@@ -80,14 +79,10 @@ _JOB: Final = "run-"
 _EVERY: Final = "all-linear"
 
 
-class LocalGpuBackend:
+class LocalGpuBackend(OnMachines):
     """Implements `Backend`; see there for what each method promises."""
 
     name = "local-gpu"
-
-    def __init__(self, state: Path) -> None:
-        self._state = state
-        self._machines = Machines(state, {})
 
     def capabilities(self) -> Capabilities:
         """Return the capabilities of this backend."""
@@ -105,10 +100,6 @@ class LocalGpuBackend:
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
         """Check hyperparameters and write out every default."""
         return hyperparameters.parse(method, raw)
-
-    def use_machines(self, machines: Mapping[str, Machine]) -> None:
-        """Learn the machines that jobs may be placed on; nothing is asked of them."""
-        self._machines = Machines(self._state, machines)
 
     def hardware_problems(
         self, method: str, hyperparameters: Mapping[str, Json], gpus: int

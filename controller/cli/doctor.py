@@ -2,36 +2,36 @@
 
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, version
 
 import click
 
-from backends.installation import install_command
+from backends.did_you_mean import did_you_mean, use_one_of
+from backends.excerpt import excerpt
+from backends.installation import install_command, packages_of
 from backends.registry import LOCAL, known_backends
 from controller import __version__
 from controller.cli.aliases import clashing_aliases
-from controller.cli.common import json_option, print_json, wants_json
+from controller.cli.common import Finite, json_option, print_json, wants_json
 from controller.cli.error_report import explained
-from controller.errors import InvalidInput
+from controller.errors import FtctlError, InvalidInput
 from controller.lockfile.store import LOCKFILE, read_lockfile
 from controller.project.project import Project, open_project
+from controller.render.text import escape_control
 from controller.resolve.validate import check_specs
 from controller.run.backends import backends_of
 from controller.spec.load import FOLDER, all_problems, read_specs
-from controller.spec.settings import load_settings
+from controller.spec.settings import FILE, load_settings
 from controller.state_folder import MAKE_WRITABLE
 from controller.store.builds import ModelStore
 from controller.store.declared import require_store
 
-_REQUIREMENT = re.compile(r"(?P<name>[\w.-]++)[^;]*; extra == '(?P<extra>\w+)'")
-"""A requirement of an extra, in the metadata of an installed package."""
 DRIVER_S = 20.0
 """A driver that has not answered by then hangs."""
 LITTLE_DISK_GB = 5.0
@@ -48,20 +48,56 @@ class Finding:
 
 
 @click.command("doctor")
+@click.option("--machine", metavar="NAME", help="Check this machine of ftctl.yaml, by a short job.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=Finite(min=1),
+    default=300.0,
+    show_default=True,
+    help="Seconds to wait for that job.",
+)
 @json_option
 @click.pass_context
-def command(ctx: click.Context) -> int:
-    """Check this machine and this repository; exit 1 when something needs mending."""
-    findings = dict(_look(open_project(ctx.obj["folder"])))
-    if wants_json(ctx):
-        print_json([{"subject": name, **asdict(finding)} for name, finding in findings.items()])
-    else:
-        for subject, finding in findings.items():
-            mark = click.style("ok", fg="green") if finding.ok else click.style("!!", fg="red")
-            click.echo(f"{mark}  {subject:<12} {finding.detail}")
-            if finding.remedy and not finding.ok:
-                click.echo(f"                 {' '.join(finding.remedy.split())}")
-    return 0 if all(finding.ok for finding in findings.values()) else 1
+def command(ctx: click.Context, *, machine: str | None, timeout_s: float) -> int:
+    """Check this machine and this repository; exit 1 when something needs mending.
+
+    With --machine, check another machine instead: its store and scheduler from here, and from
+    inside what jobs need there, by a job of seconds that leaves nothing behind.
+    """
+    project, as_json = open_project(ctx.obj["folder"]), wants_json(ctx)
+    found = _look(project) if machine is None else _look_at(project, machine, timeout_s)
+    shown = []
+    for subject, finding in found:
+        shown.append({"subject": subject, **asdict(finding)})
+        if not as_json:
+            _print(subject, finding)
+    if as_json:
+        print_json(shown)
+    return 0 if all(one["ok"] for one in shown) else 1
+
+
+def _print(subject: str, finding: Finding) -> None:
+    mark = click.style("ok", fg="green") if finding.ok else click.style("!!", fg="red")
+    click.echo(f"{mark}  {subject:<12} {escape_control(finding.detail)}")
+    if finding.remedy and not finding.ok:
+        click.echo(f"                 {' '.join(finding.remedy.split())}")
+
+
+def _look_at(project: Project, name: str, timeout_s: float) -> Iterator[tuple[str, Finding]]:
+    """Yield what is found of another machine; what is waited for goes to standard error."""
+    known = load_settings(project.root).machines
+    if name not in known:
+        declare = f"Declare it in {FILE}: `ftctl help machines`."
+        raise FtctlError(
+            f"{FILE} declares no machine called {excerpt(name)}",
+            did_you_mean(name, known) or (use_one_of(known) if known else declare),
+        )
+    for check in backends_of(project)(LOCAL).check_machine(name, timeout_s):
+        if check.is_waiting:
+            click.echo(f"»   {check.subject:<12} {escape_control(check.detail)}", err=True)
+        else:
+            yield check.subject, Finding(check.detail, check.remedy, ok=check.ok)
 
 
 def _look(project: Project) -> Iterator[tuple[str, Finding]]:
@@ -88,7 +124,7 @@ def _backends(_: Project) -> Finding:
 
 def _packages(_: Project) -> Finding:
     found, missing = [], []
-    for name in _required("local"):
+    for name in packages_of("local"):
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
@@ -97,12 +133,6 @@ def _packages(_: Project) -> Finding:
     detail = "; ".join(filter(None, parts))
     remedy = f"Install them for training on this machine: {install_command('local')}"
     return Finding(detail, remedy, ok=not missing)
-
-
-def _required(extra: str) -> list[str]:
-    """Return the names of the packages that an extra of ftctl needs."""
-    found = (_REQUIREMENT.fullmatch(line) for line in requires("ftctl") or [])
-    return [one["name"] for one in found if one is not None and one["extra"] == extra]
 
 
 def _devices(_: Project) -> Finding:

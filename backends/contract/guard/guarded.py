@@ -42,6 +42,7 @@ class Lacking:
 
 OPTIONAL: Final[Mapping[str, Any]] = {
     "announced_shutdowns": {},
+    "check_machine": (),
     "common_names": {},
     "curve": (),
     "download": Lacking("gives no files"),

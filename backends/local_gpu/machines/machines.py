@@ -3,16 +3,17 @@
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 from backends.contract.errors import BackendError
-from backends.contract.jobs import Hardware, Machine
+from backends.contract.jobs import Hardware, Machine, MachineCheck
 from backends.launchers.table import open_launcher
 from backends.local_gpu.jobs.run_dir import RunDir, hardware_of
 from backends.local_gpu.jobs.workers.local_process import LocalProcess
 from backends.local_gpu.jobs.workers.workers import Workers
+from backends.local_gpu.machines.check.from_here import check_machine
 from backends.local_gpu.machines.placed_workers import PlacedWorkers
 from backends.stores.objects import SharedStore
 from backends.stores.open_store import open_store
@@ -74,6 +75,19 @@ class Machines:
         for machine, there in by_machine.items():
             self._on(machine).follow(there)
 
+    def check(self, name: str, timeout_s: float) -> Iterator[MachineCheck]:
+        """Look at a machine from here and from inside; yield what is found.
+
+        Args:
+            name: One of the declared machines.
+            timeout_s: Seconds after which its job is given up.
+
+        Raises:
+            BackendError: The machine is not declared, or a package for it is missing.
+        """
+        placed = self._on(name)
+        return check_machine(placed.machine, placed.store, placed.launcher, self._state, timeout_s)
+
     def _on(self, name: str) -> PlacedWorkers:
         if name not in self._declared:
             raise BackendError(
@@ -91,6 +105,27 @@ class Machines:
                 report=_Lines(name),
             )
         return self._opened[name]
+
+
+class OnMachines:
+    """The part of a backend that knows machines; see `Placing` for what each method promises."""
+
+    def __init__(self, state: Path) -> None:
+        """Begin with no machine but this one.
+
+        Args:
+            state: Folder below which this machine keeps its runs.
+        """
+        self._state = state
+        self._machines = Machines(state, {})
+
+    def use_machines(self, machines: Mapping[str, Machine]) -> None:
+        """Learn the machines that jobs may be placed on; nothing is asked of them."""
+        self._machines = Machines(self._state, machines)
+
+    def check_machine(self, name: str, timeout_s: float) -> Iterator[MachineCheck]:
+        """Look at a machine from here, and from inside by a job of seconds."""
+        return self._machines.check(name, timeout_s)
 
 
 class _Lines:

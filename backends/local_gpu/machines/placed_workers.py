@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -26,7 +25,7 @@ from backends.local_gpu.jobs.run_dir import RunDir, folder_stem, read_request
 from backends.local_gpu.jobs.worker_record import Worker
 from backends.local_gpu.jobs.workers.workers import LOG_LINES, WorkerState
 from backends.local_gpu.json_files import json_bytes, read_json
-from backends.local_gpu.machines.claims import LOST, list_run, list_runs, lost_after_s
+from backends.local_gpu.machines.claims import list_run, list_runs, lost_after_s
 from backends.local_gpu.machines.mirror import make_mirror, refresh
 from backends.local_gpu.machines.objects import (
     CANCEL,
@@ -38,8 +37,8 @@ from backends.local_gpu.machines.objects import (
     placed_name,
     released_name,
 )
-from backends.local_gpu.machines.own_code import code_folder
 from backends.local_gpu.machines.placed_request import write_placed
+from backends.local_gpu.machines.placements import Command, placement_on
 from backends.stores.objects import SharedStore
 from backends.stores.probe import require_conditions
 from backends.stores.push import Report
@@ -311,28 +310,9 @@ class PlacedWorkers:
         )
 
     def _placement(self, run: RunDir, hardware: Hardware, name: str, comment: str) -> Placement:
-        machine, python = self.machine, "python3"
-        environment = {**machine.environment}
-        code = None
-        if LOST in os.environ:
-            environment[LOST] = os.environ[LOST]
-        if machine.venv is not None:
-            python = f"{machine.venv.rstrip('/')}/bin/python"
-        elif machine.ships:
-            code = code_folder(machine, self.folder, environment)
-        if not machine.has_gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = ""
-        command = (python, "-P", "-m", _WORKER, "--store", machine.runs, "--run", run.name)
-        return Placement(
-            name=name,
-            comment=comment,
-            command=command,
-            environment=environment,
-            gpus=hardware.gpus // hardware.nodes if machine.has_gpus else 0,
-            nodes=hardware.nodes,
-            memory_bytes=hardware.memory_bytes,
-            code=code,
-            image=machine.image,
+        command = Command(module=_WORKER, arguments=("--run", run.name))
+        return placement_on(
+            self.machine, self.folder, command, hardware, name=name, comment=comment
         )
 
     def _lacking(self, run: RunDir) -> str:

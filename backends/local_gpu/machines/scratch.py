@@ -17,6 +17,12 @@ BASES: Final = "bases"
 """Folder of base models, beside those of the workers, who share them."""
 
 
+def scratch_root() -> Path:
+    """Return the folder in which the workers of this machine have theirs; it may not exist yet."""
+    named = os.environ.get(SCRATCH)
+    return Path(named or Path(tempfile.gettempdir()) / f"ftctl-workers-{os.getuid()}").absolute()
+
+
 @contextmanager
 def scratch_folder(run: str, generation: int) -> Iterator[Path]:
     """Give a worker a folder of its own for as long as the block takes.
@@ -27,8 +33,7 @@ def scratch_folder(run: str, generation: int) -> Iterator[Path]:
         run: Name of the run.
         generation: Number of the claim.
     """
-    named = os.environ.get(SCRATCH)
-    root = Path(named or Path(tempfile.gettempdir()) / f"ftctl-workers-{os.getuid()}").absolute()
+    root = scratch_root()
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     _sweep(root)
     folder = root / f"{run}-{generation}"

@@ -28,6 +28,7 @@ class Scheduler:
         forgets: It knows of no job, whatever it runs.
         lies: It calls every job ended.
         loses: The answer to a submission is lost after the job was placed.
+        elsewhere: Folder that the jobs find under the path of the store; empty for the store's own.
     """
 
     folder: Path
@@ -36,6 +37,7 @@ class Scheduler:
     forgets: bool = False
     lies: bool = False
     loses: bool = False
+    elsewhere: str = ""
     queued: dict = dataclasses.field(default_factory=dict)
     started: dict = dataclasses.field(default_factory=dict)
     finds: list = dataclasses.field(default_factory=list)
@@ -66,10 +68,13 @@ class Scheduler:
         self.started[name] = (made[0], placement)
 
     def _run(self, placement, node):
+        command = list(placement.command)
+        if self.elsewhere:
+            command[command.index("--store") + 1] = self.elsewhere
         along = ("--node", str(node)) if placement.nodes > 1 else ()
         with (self.folder / f"{placement.name}.log").open("ab") as log:
             started = child(
-                [*placement.command, *along],
+                [*command, *along],
                 env={**os.environ, **placement.environment},
                 cwd=self.folder,
                 stdout=log,
