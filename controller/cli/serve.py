@@ -24,6 +24,8 @@ from controller.server.api.listener import HttpServer
 from controller.server.api.quiet_log import quiet_handler
 from controller.server.app import create_app, server_folder
 from controller.server.limits import Limits
+from controller.spec.sections.hardware import Hardware
+from controller.spec.sections.machines import machines_of
 from controller.spec.settings import FILE, endpoint_of, load_settings, public_id
 
 KEY_VARIABLE = "FTCTL_SERVE_TOKEN"
@@ -34,10 +36,11 @@ KEY_VARIABLE = "FTCTL_SERVE_TOKEN"
 @click.option("--port", default=8000, show_default=True, help="Port; 0 takes a free one.")
 @click.pass_context
 def command(ctx: click.Context, host: str, port: int) -> None:
-    """Serve fine-tuning and chat to OpenAI clients; trains on this machine.
+    """Serve fine-tuning and chat to OpenAI clients; trains here, or on a machine of ftctl.yaml.
 
     Clients need the token in FTCTL_SERVE_TOKEN; if it is not set, the server makes a token and
-    prints it. Name the base models in ftctl.yaml under serve.base_models.
+    prints it. Name the base models in ftctl.yaml under serve.base_models, and a machine for the jobs
+    under serve.hardware.
     """
     project = project_of(ctx)
     settings = load_settings(project.root)
@@ -51,6 +54,7 @@ def command(ctx: click.Context, host: str, port: int) -> None:
             message = f"another server already uses {server_folder(project)}"
             raise LockHeld(message, "Stop the other server, or use it.")
         local = open_backend(LOCAL, project.state, endpoint_of(settings, project.root, ""))
+        local.use_machines(machines_of(settings.machines))
         backend = with_store(local, project, settings, LOCAL, fetches=True)
         bases, limits = settings.serve.base_models, Limits()
         key = token or secrets.token_urlsafe(32)
@@ -62,6 +66,9 @@ def command(ctx: click.Context, host: str, port: int) -> None:
             click.echo(f"Serving {project.root} at {_url(listener)}")
             shown = ", ".join(bases) or f"none; name some in {FILE} under serve.base_models"
             click.echo(f"Base models: {shown}")
+            hardware = settings.serve.hardware
+            if hardware.machine is not None:
+                click.echo(f"Jobs train on: {hardware.machine}{_size(hardware)}")
             _show_aliases(project, lockfile, bases)
             if token:
                 click.echo(f"Token: the value of {KEY_VARIABLE}.")
@@ -72,6 +79,13 @@ def command(ctx: click.Context, host: str, port: int) -> None:
             server.run(sockets=[listener])
             if interrupted.is_set():
                 raise KeyboardInterrupt
+
+
+def _size(hardware: Hardware) -> str:
+    """Return what a job has there, where it differs from one GPU."""
+    counts = ((hardware.gpus, "GPUs"), (hardware.nodes, "nodes"))
+    words = [f"{count} {noun}" for count, noun in counts if count > 1]
+    return "".join(f", {one}" for one in [*words, *filter(None, [hardware.memory])])
 
 
 def _end_on_signals(server: HttpServer) -> threading.Event:

@@ -48,7 +48,8 @@ def create_app(
     Args:
         project: The repository.
         backend: The backend that trains and answers.
-        settings: The base models that clients may use, and when models are switched off.
+        settings: The base models that clients may use, when models are switched off, and what jobs
+            run on.
         token: The key of every client.
         limits: Limits of requests, storage and background tasks.
 
@@ -61,7 +62,7 @@ def create_app(
     catalog = Catalog(project, backend, settings, jobs)
     for name in catalog.unknown_ends():
         _log.warning("serve.shutdown_dates: no model here is called %s yet", name)
-    runner = JobRunner(backend, catalog, jobs, files, limits)
+    runner = JobRunner(backend, catalog, jobs, files, limits, settings.hardware.asked)
     engines = EnginePool(backend, limits)
     uploads = UploadRoutes(RecordStore(folder / "uploads", UploadRecord), files, limits)
 

@@ -6,16 +6,15 @@ Strict: unknown keys and wrong types are errors. No behaviour lives here.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Discriminator, Field, JsonValue, StringConstraints, Tag, model_validator
+from pydantic import Discriminator, Field, JsonValue, StringConstraints, Tag
 
-from backends.contract import jobs as contract
 from backends.contract.methods import METHODS, PROMPT, SUPERVISED, MethodName
-from backends.pydantic_errors import InvalidValue
 from controller.spec.aliases import Aliases
 from controller.spec.asked import place_of
 from controller.spec.base import NonEmpty, Strict
 from controller.spec.data import Data, HeldOut, Source
 from controller.spec.evaluation import Evaluation
+from controller.spec.sections.hardware import Hardware
 
 
 class Wandb(Strict):
@@ -52,54 +51,6 @@ class Budget(Strict):
     """Limit in hours of one GPU (or of the CPU, if it trains); four GPUs spend four in an hour. The
     job stops at this limit. If trainings of the same kind have ended before, the estimate's high
     end must not exceed it."""
-
-
-class Hardware(Strict):
-    """What a training job runs on. No part of the identity: changing it trains nothing."""
-
-    gpus: int = Field(default=1, ge=1, le=64)
-    """GPUs that one job uses at once, on `local-gpu`, on all nodes together. The examples of each
-    optimiser step stay the same and are divided among them. A job that runs keeps its GPUs until it
-    is started again."""
-    machine: NonEmpty | None = None
-    """Machine of `ftctl.yaml` that the job is placed on; when absent, the machine that runs ftctl. A
-    job that runs stays where it is."""
-    nodes: int = Field(default=1, ge=1, le=64)
-    """Nodes of the machine that share the GPUs evenly; needs `machine`."""
-    memory: str | None = Field(default=None, pattern=r"^[1-9][0-9]{0,5} ?[MGT]i?B$")
-    """Memory of the job on each node: `64GB`; needs `machine`. When absent, what the machine
-    gives."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> "Hardware":
-        alone = "needs `machine`: this machine is one node, and gives a job all its memory"
-        add = "Name a machine of `ftctl.yaml`, or remove the field."
-        if self.machine is None and self.nodes != 1:
-            raise InvalidValue(alone, add, "nodes")
-        if self.machine is None and self.memory is not None:
-            raise InvalidValue(alone, add, "memory")
-        if self.gpus % self.nodes:
-            message = f"{self.gpus} GPUs cannot be divided evenly among {self.nodes} nodes"
-            raise InvalidValue(message, "Use a multiple: `gpus` counts those of all nodes.", "gpus")
-        return self
-
-    @property
-    def asked(self) -> contract.Hardware:
-        """The same, as backends read it."""
-        return contract.Hardware(
-            gpus=self.gpus,
-            machine=self.machine,
-            nodes=self.nodes,
-            memory_bytes=None if self.memory is None else _bytes(self.memory),
-        )
-
-
-def _bytes(written: str) -> int:
-    """Return a size in bytes: powers of 1000 for GB, of 1024 for GiB."""
-    number, unit = written.rstrip("MGTiB "), written.lstrip("0123456789 ")
-    step = 1024 if "i" in unit else 1000
-    power = {"M": 2, "G": 3, "T": 4}[unit[0]]
-    return int(number) * int(step**power)
 
 
 class Lifecycle(Strict):

@@ -18,6 +18,7 @@ from backends.contract.backend import Endpoint
 from backends.contract.deployments import DeploySettings
 from backends.contract.errors import BackendError
 from backends.contract.recording import AnswerPrice
+from backends.did_you_mean import did_you_mean, use_one_of
 from backends.excerpt import clipped, excerpt
 from backends.pydantic_errors import InvalidValue
 from backends.registry import ENDPOINT_KINDS
@@ -27,6 +28,7 @@ from controller.repository_files import CannotRead, read_inside
 from controller.spec.asked import DEFAULT_ENDPOINT
 from controller.spec.base import NonEmpty, Strict
 from controller.spec.load import translate
+from controller.spec.sections.hardware import Hardware
 from controller.spec.sections.machines import MachineSettings, machine_problems
 from controller.spec.sections.store import StoreSettings
 from controller.spec.sections.trackers import Trackers
@@ -136,6 +138,9 @@ class ServeSettings(Strict):
     shutdown_dates: dict[NonEmpty, Day] = Field(default_factory=dict)
     """Days on which models of this server are switched off, by the name that clients use. The date
     of a base model is also that of the models trained from it. Clients see it at `/v1/models`."""
+    hardware: Hardware = Hardware()
+    """What jobs of clients run on, with the keys of a spec's `hardware`: `{machine: cluster, gpus: 8}`
+    places them on that machine."""
 
 
 class ApplyBudget(Strict):
@@ -209,7 +214,7 @@ def load_settings(root: Path) -> Settings:
         settings = Settings.model_validate(document.value)
     except ValidationError as error:
         raise InvalidInput(translate(error, document, FILE, Settings)) from None
-    if problems := machine_problems(settings.machines):
+    if problems := [*machine_problems(settings.machines), *_serve_problems(settings)]:
         placed = [
             replace(one, file=FILE, line=document.line(tuple(one.field.split("."))))
             for one in problems
@@ -225,6 +230,17 @@ def load_settings(root: Path) -> Settings:
         problem = Problem(file=FILE, line=line, field=field, message=message, remedy=remedy)
         raise InvalidInput([problem])
     return settings
+
+
+def _serve_problems(settings: Settings) -> list[Problem]:
+    """Return why jobs of clients cannot be placed where `serve` says."""
+    machine, known = settings.serve.hardware.machine, tuple(settings.machines)
+    if machine is None or machine in known:
+        return []
+    add = "Declare it under `machines`: `ftctl help machines`."
+    remedy = did_you_mean(machine, known) or (use_one_of(known) if known else add)
+    message = f"no machine is called {excerpt(machine)}"
+    return [Problem(field="serve.hardware.machine", message=message, remedy=remedy)]
 
 
 def is_safe_address(url: str) -> bool:

@@ -16,10 +16,10 @@ from anyio.to_thread import run_sync
 
 from backends.atomic_files import write_atomic
 from backends.contract.backend import Backend
-from backends.contract.errors import BackendError
+from backends.contract.errors import BackendError, SubmissionUnknown
 from backends.contract.guard.guarded import Pausable
 from backends.contract.inspector import Json
-from backends.contract.jobs import BaseModel, Job, JobState, TrainRequest
+from backends.contract.jobs import BaseModel, Hardware, Job, JobState, TrainRequest
 from controller.apply.submit import find_or_submit
 from controller.canonical import digest
 from controller.errors import FtctlError
@@ -50,6 +50,8 @@ class JobRunner:
     jobs: JobStore
     files: FileStore
     limits: Limits
+    hardware: Hardware = field(default_factory=Hardware)
+    """Hardware of every job."""
     eta_s: dict[str, float] = field(default_factory=dict)
     """Expected end of each running job, in seconds since the epoch."""
     unwanted: set[str] = field(default_factory=set)
@@ -111,6 +113,9 @@ class JobRunner:
             await step(record)
         except OSError:
             raise
+        except SubmissionUnknown as error:
+            # It may be there: the next step looks for it before it submits again.
+            _log.warning("job %s: %s", record.id, error.one_line)
         except ApiError as error:
             found = JobError(code=error.code or _FAILED, message=error.message, param=error.param)
             await self.jobs.fail(record.id, found)
@@ -164,6 +169,10 @@ class JobRunner:
         data = record.data
         if data is None:
             raise BackendError("the job's files were never checked")
+        for problem in self.backend.hardware_problems(
+            record.method, record.settings, self.hardware.gpus
+        ):
+            raise BackendError(f"{problem.field}: {problem.message}", problem.remedy)
         return TrainRequest(
             name=re.sub(r"[^a-z0-9-]+", "-", (record.suffix or "job").lower()),
             fingerprint=_fingerprint(base, record, data),
@@ -175,6 +184,7 @@ class JobRunner:
             train=folder / "train.jsonl",
             held_out=folder / "held_out.jsonl",
             train_origins=folder / "train.origins",
+            hardware=self.hardware,
         )
 
     async def _follow(self, record: JobRecord, seen: Mapping[str, Job]) -> None:
@@ -188,7 +198,7 @@ class JobRunner:
             self.eta_s[record.id] = time.time() + job.progress.eta_s
         step = step_of(job)
         if step is JobStep.WAIT and job.state is JobState.QUEUED:
-            await self._becomes(record, Status.QUEUED, "Waiting for a free device")
+            await self._becomes(record, Status.QUEUED, job.error or "Waiting for a free device")
         elif step is JobStep.WAIT:
             await self._becomes(record, Status.RUNNING, "Fine-tuning job started")
         elif step is JobStep.RESUME and record.status is Status.PAUSING:
