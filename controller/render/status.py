@@ -25,6 +25,7 @@ from controller.lockfile.model import (
 from controller.plan.desired import Shutdown
 from controller.plan.fingerprint import short_id
 from controller.render.curve import end_lines
+from controller.render.placed import again_words, waiting_lines
 from controller.render.shutdowns import days_cell, shutdown_json, shutdown_lines
 from controller.render.text import escape_control, number, one_line, table
 from controller.spec.model import Spec
@@ -84,6 +85,8 @@ def status_text(
     if unreachable:
         silent = (f"Not asked: {escape_control(f'{at}: {why}')}" for at, why in unreachable.items())
         parts.append("\n".join(silent))
+    if waits := waiting_lines(lockfile, jobs):
+        parts.append("\n".join(waits))
     if scores := score_table(lockfile):
         parts.append(scores)
     if endings := shutdown_lines(ends):
@@ -293,6 +296,8 @@ def _build_lines(build: Build, entry: Entry, curve: Sequence[str]) -> list[str]:
         lines.append(f"  speed       {escape_control(speed)}")
     lines += _adopted_lines(facts.get(ADOPTED))
     lines += end_lines(facts)
+    if again := again_words(facts):
+        lines.append(f"  workers     {again}")
     lines += [f"  {line}" for line in curve]
     if build.spec_commit:
         lines.append(f"  commit      {build.spec_commit}")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TypeGuard
 
 from controller.lockfile.model import Build
+from controller.render.placed import again_words
 from controller.render.text import dollars, duration
 from controller.report.answer_model import Answers
 from controller.report.words import seconds_words
@@ -37,6 +38,8 @@ def _training(build: Build) -> Iterator[tuple[str, str]]:
         yield "tokens per second", f"{tokens / seconds:,.0f}"
     if device := facts.get("device"):
         yield "device", str(device)
+    if workers := again_words(facts):
+        yield "workers", workers
 
 
 def _answering(answers: Answers) -> Iterator[tuple[str, str]]:
