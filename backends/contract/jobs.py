@@ -107,6 +107,27 @@ class MachineCheck:
     """True for a report while the machine's answer is waited for; it is no result."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedCommand:
+    """Command of a placed job, for engines that are given files."""
+
+    name: str
+    command: tuple[str, ...]
+    """Runs once on each node. With several nodes, `--node N` is added on node N."""
+    runs: str
+    """Store that the command works over."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    gpus: int = 1
+    """GPUs on each node."""
+    nodes: int = 1
+    memory_bytes: int | None = None
+    """Memory on each node; None for what the engine gives."""
+    image: str | None = None
+    """Container image that the command runs in."""
+    accelerator: str | None = None
+    """Kind of GPU: `H100`."""
+
+
 class Placing(Protocol):
     """The part of a backend that places jobs on other machines. It may lack these methods."""
 
@@ -121,6 +142,13 @@ class Placing(Protocol):
         Args:
             name: One of the machines.
             timeout_s: Seconds after which the job is given up.
+        """
+
+    def placed_command(self, job_id: str) -> PlacedCommand:
+        """Return the command of a job that somebody else starts.
+
+        Raises:
+            BackendError: There is no such job, or a scheduler starts it.
         """
 
 

@@ -14,7 +14,10 @@ Create: TypeAlias = Callable[[Mapping[str, Json], Mapping[str, str]], Launcher]
 """Returns the launcher of a machine, from the machine's settings and the environment."""
 
 GROUP: Final = "ftctl.launchers"
+MANUAL: Final = "manual"
+"""Name of the launcher whose jobs somebody else starts."""
 BUILT_IN: Final[Mapping[str, str]] = {
+    MANUAL: "backends.launchers.manual:create",
     "ray": "backends.launchers.ray.jobs:create",
     "slurm": "backends.launchers.slurm.slurm:create",
 }

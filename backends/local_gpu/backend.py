@@ -58,7 +58,7 @@ from backends.local_gpu.jobs.child_process import require_packages, require_quan
 from backends.local_gpu.jobs.curves import curve_of
 from backends.local_gpu.jobs.devices import too_few, visible_devices
 from backends.local_gpu.jobs.job_events import event_of
-from backends.local_gpu.jobs.run_dir import NAME, RunDir, run_of, runs_by_name, runs_of
+from backends.local_gpu.jobs.run_dir import RunDir, run_of, runs_by_name, runs_of
 from backends.local_gpu.jobs.run_dir import create as create_run
 from backends.local_gpu.json_files import read_lines
 from backends.local_gpu.machines.machines import OnMachines
@@ -75,7 +75,6 @@ from backends.local_gpu.models.targets.selection import chooses_more
 from backends.local_gpu.models.targets.stored import read_stored
 from backends.local_gpu.tokens.inspector import LocalInspector
 
-_JOB: Final = "run-"
 _EVERY: Final = "all-linear"
 
 
@@ -351,13 +350,6 @@ class LocalGpuBackend(OnMachines):
 
     def _read(self, run: RunDir) -> Job:
         return jobs.read_job(run, self._machines.workers(run))
-
-    def _run(self, job_id: str) -> RunDir | None:
-        name = job_id.removeprefix(_JOB)
-        if not (job_id.startswith(_JOB) and NAME.fullmatch(name)):
-            return None
-        run = RunDir(path=self._state.absolute() / "runs" / name)
-        return run if run.request.exists() else None
 
 
 def create(state: Path, _endpoint: Endpoint | None = None) -> LocalGpuBackend:

@@ -7,16 +7,17 @@ from typing import Final
 
 import click
 
-from backends.atomic_files import write_atomic_lines
+from backends.atomic_files import write_atomic, write_atomic_lines
 from backends.contract.exports import FORMATS
 from backends.did_you_mean import did_you_mean, use_one_of
-from controller.cli.common import json_option, not_evaluated, print_result, recorded_of
+from controller.cli.common import backend_for, json_option, not_evaluated, print_result, recorded_of
 from controller.cli.export_weights import Weights, export_weights
 from controller.errors import FtctlError
 from controller.evaluate.gate import CANDIDATE
 from controller.evaluate.measure import evaluation_path_of, read_evaluation_file
 from controller.export.evaluated import Evaluated
 from controller.export.inspect_log import inspect_lines
+from controller.export.job_files import KINDS
 from controller.export.promptfoo import promptfoo_lines
 from controller.lockfile.model import Entry
 from controller.project.project import Project
@@ -37,8 +38,13 @@ _KEYS: Final = frozenset({"id", "origin", "columns", "messages", "answers", "val
     "--format",
     "form",
     type=click.Choice([*_OPEN, *FORMATS]),
-    required=True,
     help="Log of a tool (promptfoo, inspect), or weights.",
+)
+@click.option(
+    "--job",
+    "kind",
+    type=click.Choice([*KINDS]),
+    help="File by which this engine starts the open job, on a machine with `launcher: manual`.",
 )
 @click.option(
     "--out",
@@ -46,7 +52,7 @@ _KEYS: Final = frozenset({"id", "origin", "columns", "messages", "answers", "val
     "out",
     type=click.Path(path_type=Path),
     required=True,
-    help="File of a log, or folder of weights; an earlier one is replaced.",
+    help="File of a log, or folder of weights or of a job's file; an earlier one is replaced.",
 )
 @click.option(
     "--model",
@@ -63,23 +69,35 @@ def command(
     ctx: click.Context,
     name: str,
     *,
-    form: str,
+    form: str | None,
+    kind: str | None,
     out: Path,
     role: str | None,
     build: str | None,
     push_to: str | None,
     public: bool,
 ) -> None:
-    """Write a fine-tune's weights for other programs, or its answers as a log.
+    """Write a fine-tune's weights for other programs, its answers as a log, or a file of its job.
 
     Weights (adapter, merged, vllm, gguf, ollama) are those in production. They are loaded by the
     program that they are for, and must give the same greedy answers. See `ftctl help export`.
 
     Logs (promptfoo, inspect) hold questions and answers of the held-out set, of the candidate or
     else of the build in production. No model is asked.
+
+    A job's file (skypilot, trainjob, compose) starts the worker that `ftctl apply` has placed; the
+    next `reconcile` finds what it does. See `ftctl help machines`.
     """
     project, name, entry = recorded_of(ctx, name)
     given = {"--model": role, "--build": build, "--push-to": push_to, "--public": public or None}
+    if (form is None) == (kind is None):
+        raise FtctlError("one of --format and --job is needed", "Write what is to be exported.")
+    if form is None:
+        unfit = [option for option, value in given.items() if value is not None]
+        if unfit:
+            raise FtctlError(f"{', '.join(unfit)}: has no meaning for jobs", "Leave it out.")
+        _export_job(ctx, project, name, entry, kind=kind or "", folder=out)
+        return
     _require_fitting(form, [option for option, value in given.items() if value is not None])
     if form in FORMATS:
         asked = Weights(
@@ -137,6 +155,22 @@ def _export_log(
         click.echo(f"! {name}: its data is declared private, and the file holds examples", err=True)
     opening = _OPEN[form].format(file=out, folder=out.parent)
     print_result(ctx, {"file": str(path)}, f"Wrote {out}. Open it: {opening}")
+
+
+def _export_job(
+    ctx: click.Context, project: Project, name: str, entry: Entry, *, kind: str, folder: Path
+) -> None:
+    """Write the file by which another engine starts the open job of a fine-tune."""
+    if entry.job is None:
+        remedy = f"Type `ftctl apply --only {name} --no-wait`: it puts what the job needs into the store."
+        raise FtctlError(f"{name} has no open job", remedy)
+    job = backend_for(project, entry.job.backend).placed_command(entry.job.id)
+    text = KINDS[kind](job)
+    path = folder.resolve() / f"{job.name}.{kind}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, text.encode())
+    start = text.partition("\n")[0].removeprefix("# ").replace("FILE", str(folder / path.name))
+    print_result(ctx, {"file": str(path)}, f"Wrote {folder / path.name}. {start}")
 
 
 def _evaluated(project: Project, name: str, entry: Entry) -> Evaluated:

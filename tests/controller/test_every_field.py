@@ -531,10 +531,22 @@ def test_what_is_for_people_is_shown_to_people(path, repo, capsys):
     assert shown() != before
 
 
+_HPC = "machines: {hpc: {launcher: slurm, partition: gpu, runs: /shared}}"
 SETTINGS: dict[str, tuple[str, str]] = {
     "serve": ("{}", "serve: {base_models: [../models/tiny]}"),
     "serve.base_models": ("{}", "serve: {base_models: [../models/tiny]}"),
     "serve.shutdown_dates": ("{}", "serve: {shutdown_dates: {tiny: 2027-01-14}}"),
+    "serve.hardware": ("{}", "serve: {hardware: {gpus: 2}}"),
+    "serve.hardware.gpus": ("{}", "serve: {hardware: {gpus: 2}}"),
+    "serve.hardware.machine": (_HPC, f"{_HPC}\nserve: {{hardware: {{machine: hpc}}}}"),
+    "serve.hardware.nodes": (
+        f"{_HPC}\nserve: {{hardware: {{machine: hpc, gpus: 2}}}}",
+        f"{_HPC}\nserve: {{hardware: {{machine: hpc, gpus: 2, nodes: 2}}}}",
+    ),
+    "serve.hardware.memory": (
+        f"{_HPC}\nserve: {{hardware: {{machine: hpc}}}}",
+        f"{_HPC}\nserve: {{hardware: {{machine: hpc, memory: 64GB}}}}",
+    ),
     "budget": ("{}", "budget: {max_usd: 1}"),
     "budget.max_usd": ("{}", "budget: {max_usd: 1}"),
     "budget.approve_above_usd": ("{}", "budget: {approve_above_usd: 1}"),
@@ -587,6 +599,16 @@ def test_a_backend_learns_the_machines_that_the_settings_declare(path, repo):
         repo.write("ftctl.yaml", text)
         seen.append(machines_of(load_settings(repo.root).machines))
     assert seen[0] != seen[1]
+
+
+@pytest.mark.parametrize("path", [path for path in SETTINGS if path.startswith("serve.hardware")])
+def test_jobs_of_clients_run_on_what_the_settings_say(path, repo):
+    """`tests/controller/server/test_machines.py` places one."""
+    asked = []
+    for text in SETTINGS[path]:
+        repo.write("ftctl.yaml", text)
+        asked.append(load_settings(repo.root).serve.hardware.asked)
+    assert asked[0] != asked[1]
 
 
 def test_every_setting_of_a_repository_has_a_case():

@@ -63,6 +63,7 @@ OPTIONAL: Final[Mapping[str, Any]] = {
     "memory": None,
     "model_files": None,
     "place_model": None,
+    "placed_command": Lacking("places no jobs on other machines"),
     "shipped_shutdowns": {},
     "stored_completions": (),
     "stored_messages": (),

@@ -5,18 +5,21 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 from backends.contract.errors import BackendError
-from backends.contract.jobs import Hardware, Machine, MachineCheck
-from backends.launchers.table import open_launcher
-from backends.local_gpu.jobs.run_dir import RunDir, hardware_of
+from backends.contract.jobs import Hardware, Machine, MachineCheck, PlacedCommand
+from backends.launchers.table import MANUAL, open_launcher
+from backends.local_gpu.jobs.run_dir import NAME, RunDir, hardware_of
 from backends.local_gpu.jobs.workers.local_process import LocalProcess
 from backends.local_gpu.jobs.workers.workers import Workers
 from backends.local_gpu.machines.check.from_here import check_machine
 from backends.local_gpu.machines.placed_workers import PlacedWorkers
 from backends.stores.objects import SharedStore
 from backends.stores.open_store import open_store
+
+_JOB: Final = "run-"
+"""Beginning of the ID of a job; the rest is the name of its run."""
 
 
 class Machines:
@@ -88,6 +91,32 @@ class Machines:
         placed = self._on(name)
         return check_machine(placed.machine, placed.store, placed.launcher, self._state, timeout_s)
 
+    def command(self, run: RunDir) -> PlacedCommand:
+        """Return the command of a run that somebody else starts.
+
+        Raises:
+            BackendError: It is on this machine, or a scheduler starts it.
+        """
+        machine = self._declared.get(hardware_of(run).machine or "")
+        if machine is None or machine.launcher != MANUAL:
+            where = "this machine" if machine is None else f"{machine.name}, by {machine.launcher}"
+            raise BackendError(
+                f"its job is placed on {where}",
+                "Name a machine with `launcher: manual` in the spec: `ftctl help machines`.",
+            )
+        made, kind = self._on(machine.name).placement(run), machine.settings.get("accelerator")
+        return PlacedCommand(
+            name=made.name,
+            command=made.command,
+            runs=machine.runs,
+            environment=made.environment,
+            gpus=made.gpus,
+            nodes=made.nodes,
+            memory_bytes=made.memory_bytes,
+            image=made.image,
+            accelerator=None if kind is None else str(kind),
+        )
+
     def _on(self, name: str) -> PlacedWorkers:
         if name not in self._declared:
             raise BackendError(
@@ -126,6 +155,20 @@ class OnMachines:
     def check_machine(self, name: str, timeout_s: float) -> Iterator[MachineCheck]:
         """Look at a machine from here, and from inside by a job of seconds."""
         return self._machines.check(name, timeout_s)
+
+    def placed_command(self, job_id: str) -> PlacedCommand:
+        """Return the command of a job that somebody else starts."""
+        run = self._run(job_id)
+        if run is None:
+            raise BackendError(f"there is no job {job_id} here", "Type `ftctl reconcile`.")
+        return self._machines.command(run)
+
+    def _run(self, job_id: str) -> RunDir | None:
+        name = job_id.removeprefix(_JOB)
+        if not (job_id.startswith(_JOB) and NAME.fullmatch(name)):
+            return None
+        run = RunDir(path=self._state.absolute() / "runs" / name)
+        return run if run.request.exists() else None
 
 
 class _Lines:

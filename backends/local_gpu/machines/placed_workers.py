@@ -243,6 +243,11 @@ class PlacedWorkers:
             run.result.unlink(missing_ok=True)
         self._view = None
 
+    def placement(self, run: RunDir) -> Placement:
+        """Return the job of a run, as it is placed."""
+        request = read_request(run)
+        return self._placement(run, request.hardware, job_name(request), comment_of(request))
+
     def logs(self, run: RunDir, lines: int = LOG_LINES) -> list[str]:
         """Return the last lines of the worker's output, as the store has them."""
         return log_tail(run.log, lines) or self.launcher.logs(job_name(read_request(run)), lines)

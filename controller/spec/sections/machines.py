@@ -11,7 +11,7 @@ from backends.contract.errors import InvalidInput, Problem
 from backends.contract.inspector import Json
 from backends.contract.jobs import Machine
 from backends.excerpt import excerpt
-from backends.launchers.table import open_launcher
+from backends.launchers.table import MANUAL, open_launcher
 from backends.pydantic_errors import InvalidValue
 from controller.spec.base import NonEmpty, Strict
 from controller.spec.sections.store import store_address
@@ -54,7 +54,8 @@ class MachineSettings(Strict):
     model_config = ConfigDict(extra="allow")
 
     launcher: NonEmpty
-    """Launcher that places jobs there: `ray`, `slurm`, or an installed plug-in."""
+    """Launcher that places jobs there: `ray`, `slurm`, an installed plug-in, or `manual`: jobs wait until
+    somebody starts them by a file of `ftctl export NAME --job KIND`."""
     runs: NonEmpty
     """Folder that this machine and that one share, or `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`,
     `az://CONTAINER/PREFIX`: home of the run folders, which tell what is true of every job."""
@@ -120,6 +121,7 @@ def machine_of(name: str, settings: MachineSettings) -> Machine:
     """Return a machine as backends know it."""
     runtime = settings.runtime
     own = cast("Mapping[str, Json]", settings.model_extra or {})
+    is_bucket = "://" in settings.runs
     return Machine(
         name=name,
         launcher=settings.launcher,
@@ -130,5 +132,7 @@ def machine_of(name: str, settings: MachineSettings) -> Machine:
         has_gpus=settings.devices == "gpu",
         is_private=settings.private,
         environment=settings.environment,
-        settings=own if "://" in settings.runs else {**own, _RUNS: settings.runs},
+        settings=own
+        if is_bucket and settings.launcher != MANUAL
+        else {**own, _RUNS: settings.runs},
     )

@@ -140,6 +140,13 @@ def test_a_machine_that_nobody_declared(doctor):
     assert (code, text.strip().splitlines()[-1].strip()) == (1, "Did you mean `cluster`?")
 
 
+def test_a_machine_whose_jobs_others_start_is_checked_from_here(doctor):
+    code, text = doctor(launcher="manual")
+    assert code == 0, text
+    assert [line[4:13].strip() for line in text.splitlines()] == ["store", "scheduler", "job"]
+    assert doctor.nothing_is_left()
+
+
 # --- sick machines: each is told apart --------------------------------------------------------
 
 
