@@ -169,10 +169,7 @@ class JobRunner:
         data = record.data
         if data is None:
             raise BackendError("the job's files were never checked")
-        for problem in self.backend.hardware_problems(
-            record.method, record.settings, self.hardware.gpus
-        ):
-            raise BackendError(f"{problem.field}: {problem.message}", problem.remedy)
+        self._require_fitting(record)
         return TrainRequest(
             name=re.sub(r"[^a-z0-9-]+", "-", (record.suffix or "job").lower()),
             fingerprint=_fingerprint(base, record, data),
@@ -186,6 +183,14 @@ class JobRunner:
             train_origins=folder / "train.origins",
             hardware=self.hardware,
         )
+
+    def _require_fitting(self, record: JobRecord) -> None:
+        """Require that a step of a job can be divided among the GPUs."""
+        gpus = self.hardware.gpus
+        if gpus == 1:
+            return
+        for problem in self.backend.hardware_problems(record.method, record.settings, gpus):
+            raise BackendError(f"{problem.field}: {problem.message}", problem.remedy)
 
     async def _follow(self, record: JobRecord, seen: Mapping[str, Job]) -> None:
         """Update a job from the state of its run."""
