@@ -26,7 +26,11 @@ Exceptions::
     │   ├── NothingStored                      the service lists no stored completions
     │   ├── StoreError                         the store refuses, or holds something else
     │   ├── LauncherError                      a scheduler refuses, or does not answer
-    │   │   └── SubmissionLost                 it is not known whether it placed a job
+    │   │   ├── NotSent                        it cannot be reached; no request was sent
+    │   │   ├── Refusal                        it answers with an error
+    │   │   ├── SubmissionLost                 it is not known whether it placed a job
+    │   │   ├── TokenMissing                   its token is not set here; no request was sent
+    │   │   └── Unanswered                     it is not known what became of a request
     │   ├── SubmissionUnknown         exit 8   it is not known whether a job was created
     │   └── MachineFailed                      this machine fails, perhaps briefly; an OSError
     ├── DataError                              a row or a file of a dataset

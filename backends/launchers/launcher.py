@@ -75,6 +75,10 @@ class LauncherError(BackendError):
     """The scheduler refuses, or does not answer."""
 
 
+class Unanswered(LauncherError):
+    """No answer came that tells what became of a request."""
+
+
 class SubmissionLost(LauncherError):
     """A submission got no clear answer: the job may exist."""
 

@@ -20,7 +20,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from backends.contract.inspector import Json
-from backends.launchers.ray.failures import Failures, NoClearAnswer, TokenMissing
+from backends.launchers.launcher import Unanswered
+from backends.launchers.ray.failures import Failures, TokenMissing
 from backends.launchers.ray.settings import is_loopback
 
 LONGEST_ANSWER: Final = 64 << 20
@@ -52,7 +53,7 @@ class Dashboard:
         Raises:
             TokenMissing: The token is not set here.
             NotSent: The cluster cannot be reached.
-            NoClearAnswer: The answer does not come, or is not JSON.
+            Unanswered: The answer does not come, or is not JSON.
             Refusal: The answer is an error.
         """
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
@@ -78,7 +79,7 @@ class Dashboard:
         Raises:
             TokenMissing: The token is not set here.
             NotSent: The cluster cannot be reached.
-            NoClearAnswer: The answer does not come, breaks off or is too long.
+            Unanswered: The answer does not come, breaks off or is too long.
             Refusal: The answer is an error.
         """
         seconds = self.timeout_s + (len(data) / _SLOWEST if data else 0)
@@ -92,7 +93,7 @@ class Dashboard:
                     raise self._failures.refusal(answer.status, location, answer.read(_CHUNK))
                 return self._body(answer, tail)
 
-    def unexpected(self, answer: Json) -> NoClearAnswer:
+    def unexpected(self, answer: Json) -> Unanswered:
         """Return the error for JSON that is not the API's."""
         return self._failures.not_the_api(json.dumps(answer).encode())
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from backends.contract.errors import CredentialsMissing
 from backends.excerpt import clipped
-from backends.launchers.launcher import LauncherError
+from backends.launchers.launcher import LauncherError, Unanswered
 
 _SAID: Final = 200
 """Maximum number of characters of a server's text in a message."""
@@ -40,10 +40,6 @@ class TokenMissing(LauncherError, CredentialsMissing):
 
 class NotSent(LauncherError):
     """The cluster cannot be reached; no request was sent."""
-
-
-class NoClearAnswer(LauncherError):
-    """A request was sent, and no answer came that tells what became of it."""
 
 
 class Refusal(LauncherError):
@@ -128,12 +124,12 @@ class Failures:
         fails = ("fails", "Look at the cluster: ray status, and the logs of its dashboard.")
         return meanings.get(status, fails)
 
-    def not_the_api(self, body: bytes) -> NoClearAnswer:
+    def not_the_api(self, body: bytes) -> Unanswered:
         """Return the meaning of an answer that is not JSON."""
         page = _is_page(body)
         said = self.clean(_page_text(body) if page else body[:_SAID].decode(errors="replace"))
         what = "a web page" if page else "something else"
-        return NoClearAnswer(
+        return Unanswered(
             f"{what} answers at {self.host} instead of a Ray cluster: {said or 'it is empty'}",
             "Check `address`: it is the dashboard's, usually port 8265. A login page may be in between.",
         )
@@ -164,7 +160,7 @@ class Failures:
                 pass
         return NotSent(f"the Ray cluster at {self.host} cannot be reached: {reason}", remedy)
 
-    def broken_off(self, error: Exception, seconds: float, *, is_over: bool) -> NoClearAnswer:
+    def broken_off(self, error: Exception, seconds: float, *, is_over: bool) -> Unanswered:
         """Return the meaning of an exception after the request was sent.
 
         Args:
@@ -176,14 +172,14 @@ class Failures:
             reason = f"gives no complete answer within {seconds:.3g} s"
         else:
             reason = f"breaks the connection off ({type(error).__name__})"
-        return NoClearAnswer(
+        return Unanswered(
             f"the Ray cluster at {self.host} {reason}",
             "Run the same command again; for a slow cluster, raise `timeout_s`.",
         )
 
-    def too_long(self, limit: int) -> NoClearAnswer:
+    def too_long(self, limit: int) -> Unanswered:
         """Return the meaning of an answer that has more bytes than are read."""
-        return NoClearAnswer(
+        return Unanswered(
             f"the Ray cluster at {self.host} answers with more than {limit >> 20} MB",
             "Delete jobs that ended long ago: ray job list, then ray job delete ID",
         )

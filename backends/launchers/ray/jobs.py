@@ -32,6 +32,7 @@ from backends.launchers.launcher import (
     PlacedState,
     Placement,
     SubmissionLost,
+    Unanswered,
 )
 from backends.launchers.ray.answers import (
     COMMENT,
@@ -43,7 +44,7 @@ from backends.launchers.ray.answers import (
 )
 from backends.launchers.ray.dashboard import Dashboard
 from backends.launchers.ray.ends import DOLLAR
-from backends.launchers.ray.failures import NoClearAnswer, Refusal
+from backends.launchers.ray.failures import Refusal
 from backends.launchers.ray.settings import RaySettings, parse
 
 _JOBS: Final = "/api/jobs/"
@@ -117,7 +118,7 @@ class RayJobs:
         body = self._submission(placement)
         try:
             self.dashboard.json("POST", _JOBS, body)
-        except (Refusal, NoClearAnswer) as error:
+        except (Refusal, Unanswered) as error:
             self._look_again(placement, error)
 
     def stop(self, name: str, *, at_once: bool) -> None:
@@ -155,7 +156,7 @@ class RayJobs:
                 raise self.dashboard.unexpected(answer)
         return answer
 
-    def _look_again(self, placement: Placement, error: Refusal | NoClearAnswer) -> None:
+    def _look_again(self, placement: Placement, error: Refusal | Unanswered) -> None:
         """Return if a job is there after a doubtful answer.
 
         Raises:

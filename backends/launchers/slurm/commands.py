@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from backends.launchers.launcher import LauncherError
+from backends.launchers.launcher import LauncherError, Unanswered
 
 TIMEOUT_S: Final = 30.0
 """Seconds that a command may take."""
@@ -20,10 +20,6 @@ _KEPT: Final = (
 _NO_SUCH_COMMAND: Final = 127
 _SSH_FAILED: Final = 255
 _PREFIXES: Final = ("SBATCH_", "SINFO_", "SQUEUE_", "SACCT_", "SCANCEL_")
-
-
-class Unanswered(LauncherError):
-    """A command gave no answer: whether it was carried out is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

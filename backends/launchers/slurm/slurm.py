@@ -17,6 +17,7 @@ from backends.launchers.launcher import (
     PlacedState,
     Placement,
     SubmissionLost,
+    Unanswered,
 )
 from backends.launchers.slurm.answers import (
     ENDED_FORMAT,
@@ -29,7 +30,7 @@ from backends.launchers.slurm.answers import (
 )
 from backends.launchers.slurm.batch_script import batch_script
 from backends.launchers.slurm.code_folders import unpack
-from backends.launchers.slurm.commands import Answer, Commands, Unanswered
+from backends.launchers.slurm.commands import Answer, Commands
 from backends.launchers.slurm.refusals import INVALID_PARTITION, no_contact, refusal
 from backends.launchers.slurm.settings import SIGNAL_S, SlurmSettings, parse
 
