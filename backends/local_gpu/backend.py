@@ -235,12 +235,15 @@ class LocalGpuBackend(OnMachines):
 
     def submit(self, request: TrainRequest) -> Job:
         """Start the job of this fingerprint and attempt, or return the one that exists."""
-        # A job that cannot start would count as failed. What is missing can be installed before.
-        require_packages()
-        require_quantization(request.hyperparameters)
         base = request.base_model
         run = run_of(self._state, request)
-        jobs.require_devices(run, self._machines.workers(run, request.hardware), request.hardware)
+        hardware = self._machines.hardware(run, request.hardware)
+        if hardware.machine is None:
+            # A job that cannot start would count as failed. What is missing can be installed before.
+            require_packages()
+            require_quantization(request.hyperparameters)
+        workers = self._machines.workers(hardware)
+        jobs.require_devices(run, workers, hardware)
         if self._run(run.job_id) is None and not is_trained(base):
             base_models.require_obtainable(base)
         adapter, _ = continued_adapter(self._state, base, request.hyperparameters)
@@ -248,7 +251,7 @@ class LocalGpuBackend(OnMachines):
         if adapter is not None:
             started = replace(started, adapter=str(adapter))
         run = create_run(self._state, replace(request, base_model=started))
-        jobs.start(run, self._machines.workers(run, request.hardware), request.hardware)
+        jobs.start(run, workers, hardware)
         return self._read(run)
 
     def take_over(self, request: TrainRequest, folder: Path) -> Job | None:
@@ -270,7 +273,7 @@ class LocalGpuBackend(OnMachines):
             yield event_of(line)
         job = self._read(run)
         if job.state in {JobState.FAILED, JobState.INTERRUPTED} and run.log.exists():
-            for text in self._machines.workers(run).logs(run):
+            for text in self._machines.workers_of(run).logs(run):
                 yield Event(time_s=run.log.stat().st_mtime, message=text)
         if job.error is not None and job.finished_s is not None:
             yield Event(time_s=job.finished_s, message=f"{job.state}: {job.error}")
@@ -285,13 +288,13 @@ class LocalGpuBackend(OnMachines):
         """Ask a job to stop; a finished job stays what it is."""
         run = self._run(job_id)
         if run is not None:
-            jobs.cancel(run, self._machines.workers(run))
+            jobs.cancel(run, self._machines.workers_of(run))
 
     def pause(self, job_id: str) -> None:
         """Ask a job to save its work and stop; it is interrupted then, until submitted again."""
         run = self._run(job_id)
         if run is not None:
-            jobs.pause(run, self._machines.workers(run))
+            jobs.pause(run, self._machines.workers_of(run))
 
     def complete(
         self,
@@ -349,7 +352,7 @@ class LocalGpuBackend(OnMachines):
         shutil.rmtree(doomed)
 
     def _read(self, run: RunDir) -> Job:
-        return jobs.read_job(run, self._machines.workers(run))
+        return jobs.read_job(run, self._machines.workers_of(run))
 
 
 def create(state: Path, _endpoint: Endpoint | None = None) -> LocalGpuBackend:

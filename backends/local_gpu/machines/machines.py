@@ -40,17 +40,32 @@ class Machines:
         """Return for each machine whether private data may reach it."""
         return {name: one.is_private for name, one in self._declared.items()}
 
-    def workers(self, run: RunDir, wanted: Hardware | None = None) -> Workers:
-        """Return what starts and follows the worker of a run. A run stays where it was placed.
+    def hardware(self, run: RunDir, wanted: Hardware) -> Hardware:
+        """Return the hardware of a run that is started. A run stays on the machine that it was on.
+
+        Its checkpoints are there, and perhaps a worker that nobody sees.
 
         Args:
-            run: The run.
-            wanted: Hardware of a request, for a run that does not exist yet.
+            run: The run, which may not exist yet.
+            wanted: Hardware that its request asks for now.
+        """
+        had = hardware_of(run) if run.request.exists() else wanted
+        return wanted if had.machine == wanted.machine else had
+
+    def workers_of(self, run: RunDir) -> Workers:
+        """Return what starts and follows the worker of a run.
 
         Raises:
-            BackendError: The machine is not declared any more, or a package for it is missing.
+            BackendError: Its machine is not declared any more, or a package for it is missing.
         """
-        hardware = hardware_of(run) if wanted is None or run.request.exists() else wanted
+        return self.workers(hardware_of(run))
+
+    def workers(self, hardware: Hardware) -> Workers:
+        """Return what starts and follows workers on some hardware.
+
+        Raises:
+            BackendError: Its machine is not declared any more, or a package for it is missing.
+        """
         return self._here if hardware.machine is None else self._on(hardware.machine)
 
     def look_up(self, fingerprints: Sequence[str] | None) -> None:

@@ -1,5 +1,6 @@
 """Jobs on another machine: trained once, found again, continued, whatever its scheduler says."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import time
 import pytest
 
 from backends.contract.errors import BackendError, SubmissionUnknown
-from backends.contract.jobs import JobState
+from backends.contract.jobs import Hardware, JobState
 from backends.launchers.launcher import LauncherError, Placed, PlacedState
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.jobs.devices import CPU_DEVICES
@@ -242,6 +243,22 @@ def test_a_scheduler_is_believed_only_where_the_store_says_nothing(
     scheduler.is_down = False
     backend.submit(request)
     assert len(scheduler.submitted) == 2
+
+
+@pytest.mark.parametrize("hardware", [Hardware(), Hardware(machine="other", gpus=64)])
+def test_a_job_stays_where_it_was_placed_first(
+    backend, placed, machine, scheduler, hardware, monkeypatch
+):
+    monkeypatch.setattr("backends.local_gpu.machines.placed_workers.FRESH_S", 0.0)
+    other = dataclasses.replace(machine, name="other")
+    backend.use_machines({"cluster": machine, "other": other})
+    scheduler.is_full = True
+    request = placed()
+    job = backend.submit(request)
+    scheduler.queued.clear()  # it is lost
+    moved = backend.submit(dataclasses.replace(request, hardware=hardware))
+    assert (moved.id, moved.error) == (job.id, "placed on cluster: PENDING (Resources)")
+    assert [placement.gpus for placement in scheduler.submitted] == [0, 0]
 
 
 def test_a_submission_without_an_answer_is_looked_up(backend, placed, scheduler, monkeypatch):
