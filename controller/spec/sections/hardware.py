@@ -16,7 +16,7 @@ class Hardware(Strict):
     is started again."""
     machine: NonEmpty | None = None
     """Machine of `ftctl.yaml` that the job is placed on; when absent, the machine that runs ftctl. A
-    job that runs stays where it is."""
+    job stays where it began."""
     nodes: int = Field(default=1, ge=1, le=64)
     """Nodes of the machine that share the GPUs evenly; needs `machine`."""
     memory: str | None = Field(default=None, pattern=r"^[1-9][0-9]{0,5} ?[MGT]i?B$")
