@@ -264,6 +264,7 @@ def test_a_full_store_is_refused_before_anything_is_placed(doctor):
         text=True,
         cwd=ROOT,
         check=False,
+        timeout=100,
     )
     assert done.returncode == 1, done.stderr
     assert "cannot be used: File too large" in done.stdout + done.stderr

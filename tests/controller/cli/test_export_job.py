@@ -58,7 +58,7 @@ def test_the_file_of_compose_is_what_its_schema_allows(job, tmp_path):
     path = tmp_path / "compose.yaml"
     path.write_text(KINDS["compose"](job))
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
-    done = subprocess.run([*command, path], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, path], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout
 
 
@@ -126,6 +126,7 @@ def test_a_worker_that_a_file_started_is_found(shell, tmp_path):
         capture_output=True,
         text=True,
         check=False,
+        timeout=200,
     )
     assert first.returncode == 0, first.stdout + first.stderr
     # Another engine that starts it too trains nothing again.
@@ -136,6 +137,7 @@ def test_a_worker_that_a_file_started_is_found(shell, tmp_path):
         capture_output=True,
         text=True,
         check=False,
+        timeout=200,
     )
     assert "nothing to do" in second.stdout
     code, text = shell("reconcile")
