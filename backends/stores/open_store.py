@@ -4,10 +4,9 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from backends.contract.errors import BackendError
 from backends.installation import install_command
 from backends.stores.folder import FolderStore
-from backends.stores.objects import ObjectStore
+from backends.stores.objects import ObjectStore, StoreError
 
 
 def open_store(url: str, root: Path, *, private: bool) -> ObjectStore:
@@ -19,7 +18,7 @@ def open_store(url: str, root: Path, *, private: bool) -> ObjectStore:
         private: True to require of a hub that only members of the organisation can read it.
 
     Raises:
-        BackendError: A package is missing, or the store refuses.
+        StoreError: A package is missing, or the store refuses.
     """
     scheme, separator, _ = url.partition("://")
     if not separator:
@@ -36,4 +35,4 @@ def _module(name: str, scheme: str) -> ModuleType:
         return import_module(f"backends.stores.{name}")
     except ModuleNotFoundError as missing:
         message = f"a store at {scheme}:// needs the package {missing.name}"
-        raise BackendError(message, install_command("store")) from None
+        raise StoreError(message, install_command("store")) from None

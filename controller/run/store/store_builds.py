@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from backends.contract.errors import BackendError
+from backends.stores.objects import StoreError
 from controller.errors import ExitCode, FtctlError
 from controller.lockfile.model import Build, Entry, Stored
 from controller.lockfile.store import LockedLockfile, read_lockfile
@@ -89,11 +90,11 @@ def _store(run: Run, store: ModelStore, lockfile: LockedLockfile, name: str, bui
     try:
         backend = on_this_machine(run.prepared.open_backend(build.backend))
         stored = push_build(store, build, backend, report)
-    except BackendError as error:
-        reporter.notice(f"{name}: build {short} is not in the store: {error.one_line}")
-        run.result.store_failed = ExitCode.ERROR
-        return True
     except (FtctlError, OSError) as error:
+        run.result.store_failed = ExitCode.ERROR
+        if isinstance(error, BackendError) and not isinstance(error, StoreError):
+            reporter.notice(f"{name}: build {short} is not in the store: {error.one_line}")
+            return True
         found = (
             error
             if isinstance(error, FtctlError)
@@ -103,7 +104,6 @@ def _store(run: Run, store: ModelStore, lockfile: LockedLockfile, name: str, bui
             f"{name}: build {short} is not in the store: {found.one_line} "
             "It is recorded, and the next `ftctl apply` on this machine stores it."
         )
-        run.result.store_failed = ExitCode.ERROR
         return False
     if stored == build.stored:
         return True
