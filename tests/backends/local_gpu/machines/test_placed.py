@@ -22,8 +22,8 @@ from backends.stores.folder import FolderStore
 from backends.stores.objects import StoreError
 
 pytestmark = pytest.mark.torch
-LONG = {"num_train_epochs": 8, "lora_dropout": 0.1, "per_device_train_batch_size": 4}
-"""48 steps in 8 epochs."""
+LONG = {"num_train_epochs": 40, "lora_dropout": 0.1, "per_device_train_batch_size": 4}
+"""240 steps: more than the seconds until the first of them are seen here."""
 
 
 @pytest.fixture
@@ -102,16 +102,16 @@ def test_a_lost_worker_is_followed_by_one_that_continues(
 ):
     request = placed(**LONG)
     job = backend.submit(request)
-    wait(job, steps_at_least(8), patience_s=120)
+    wait(job, steps_at_least(8), patience_s=240)
     process = worker(scheduler)
     process.send_signal(number)
     assert process.wait(60) == (143 if number == signal.SIGTERM else -signal.SIGKILL)
     interrupted = wait(job, lambda job: job.state is JobState.INTERRUPTED)
     assert "its worker on cluster has ended" in interrupted.error
     backend.submit(request)
-    ended = wait(job, patience_s=120)
+    ended = wait(job, patience_s=240)
     assert ended.state is JobState.SUCCEEDED, ended.error
-    straight = wait(backend.submit(make_request(fingerprint="b" * 64, **LONG)), patience_s=120)
+    straight = wait(backend.submit(make_request(fingerprint="b" * 64, **LONG)), patience_s=240)
     facts, theirs = ended.result.facts, straight.result.facts
     assert facts["weights_digest"] == theirs["weights_digest"]
     assert facts["workers"] == 2
@@ -126,7 +126,7 @@ def test_a_lost_worker_is_followed_by_one_that_continues(
 def test_a_worker_that_was_taken_over_records_nothing(backend, placed, wait, scheduler, shared):
     request = placed(**LONG)
     job = backend.submit(request)
-    wait(job, steps_at_least(2), patience_s=120)
+    wait(job, steps_at_least(2), patience_s=240)
     first = worker(scheduler)
     scheduler.started.clear()  # the scheduler has lost it, and it does not answer for a while
     os.kill(first.pid, signal.SIGSTOP)
@@ -137,7 +137,7 @@ def test_a_worker_that_was_taken_over_records_nothing(backend, placed, wait, sch
     finally:
         os.kill(first.pid, signal.SIGCONT)
     assert first.wait(60) == 0
-    ended = wait(job, patience_s=120)
+    ended = wait(job, patience_s=240)
     assert ended.state is JobState.SUCCEEDED, ended.error
     (result,) = shared.glob("runs/*/result.json")
     assert json.loads(result.read_text())["generation"] == 2
@@ -150,16 +150,16 @@ def test_two_nodes_train_as_one_and_continue(
 ):
     settings = {**LONG, "lora_dropout": 0.0, "gradient_accumulation_steps": 2}
     job = backend.submit(request := placed(gpus=2, nodes=2, **settings))
-    wait(job, steps_at_least(4), patience_s=180)
+    wait(job, steps_at_least(4), patience_s=240)
     first, second = scheduler.processes
     second.kill()
     second.wait(30)
     assert first.wait(60) != 0
     wait(job, lambda job: job.state is JobState.INTERRUPTED)
     backend.submit(request)
-    ended = wait(job, patience_s=180)
+    ended = wait(job, patience_s=240)
     assert ended.state is JobState.SUCCEEDED, ended.error
-    one = wait(backend.submit(make_request(fingerprint="b" * 64, **settings)), patience_s=180)
+    one = wait(backend.submit(make_request(fingerprint="b" * 64, **settings)), patience_s=240)
     both, alone = losses(run_folder(ended)), losses(run_folder(one))
     assert both.keys() == alone.keys()
     assert both == pytest.approx(alone, abs=1e-5)
@@ -171,13 +171,13 @@ def test_a_worker_merges_the_fine_tune_that_it_starts_from(
     backend, placed, make_request, wait, shared
 ):
     parent = wait(
-        backend.submit(make_request(fingerprint="b" * 64, num_train_epochs=1)), patience_s=120
+        backend.submit(make_request(fingerprint="b" * 64, num_train_epochs=1)), patience_s=240
     )
     start = parent.result.model_id
-    there = wait(backend.submit(placed(base=start, num_train_epochs=1)), patience_s=120)
+    there = wait(backend.submit(placed(base=start, num_train_epochs=1)), patience_s=240)
     assert there.state is JobState.SUCCEEDED, there.error
     request = make_request(base=start, fingerprint="c" * 64, num_train_epochs=1)
-    here = wait(backend.submit(request), patience_s=120)
+    here = wait(backend.submit(request), patience_s=240)
     facts, theirs = there.result.facts, here.result.facts
     assert facts["weights_digest"] == theirs["weights_digest"]
     raw = next(shared.glob("runs/*/request.json")).read_text()
@@ -301,7 +301,7 @@ def test_a_job_that_waits_is_cancelled_from_another_machine(
 @pytest.mark.slow
 def test_a_job_that_runs_is_cancelled_by_the_store(backend, placed, wait, scheduler):
     job = backend.submit(placed(**LONG | {"num_train_epochs": 500}))
-    wait(job, steps_at_least(1), patience_s=120)
+    wait(job, steps_at_least(1), patience_s=240)
     backend.cancel(job.id)
     assert wait(job).state is JobState.CANCELLED
     assert worker(scheduler).wait(30) == 0
