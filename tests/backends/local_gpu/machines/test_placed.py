@@ -22,8 +22,8 @@ from backends.stores.folder import FolderStore
 from backends.stores.objects import StoreError
 
 pytestmark = pytest.mark.torch
-LONG = {"num_train_epochs": 40, "lora_dropout": 0.1, "per_device_train_batch_size": 4}
-"""240 steps: more than the seconds until the first of them are seen here."""
+LONG = {"num_train_epochs": 30, "lora_dropout": 0.1, "per_device_train_batch_size": 4}
+"""180 steps: more than the seconds until the first of them are seen here."""
 
 
 @pytest.fixture
