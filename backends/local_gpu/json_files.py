@@ -11,8 +11,16 @@ from backends.contract.inspector import Json
 def read_json(path: Path) -> dict[str, Any] | None:
     """Read a JSON object; None when it is absent or damaged."""
     try:
-        value = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        return parse_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def parse_json(data: bytes | None) -> dict[str, Any] | None:
+    """Return a JSON object; None when it is absent or damaged."""
+    try:
+        value = json.loads(data or b"")
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
 

@@ -4,16 +4,14 @@ It then looks like that of a job that ran here, so that curves, logs, evaluation
 know of no other machine. Only the examples are missing where another machine placed the job.
 """
 
-import json
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from backends.atomic_files import locked, publish_dir, write_atomic
 from backends.local_gpu.jobs.run_dir import RunDir
-from backends.local_gpu.json_files import json_bytes, read_json
+from backends.local_gpu.json_files import json_bytes, parse_json, read_json
 from backends.local_gpu.machines.objects import (
     CANCEL,
     LOG,
@@ -106,7 +104,7 @@ def _grown(
 
 def _take_result(store: SharedStore, run: RunDir) -> None:
     key = key_of(run.name, RESULT)
-    ended = _parsed(store.read(key))
+    ended = parse_json(store.read(key)) or {}
     result = ended.get("result")
     if not isinstance(result, dict):
         raise StoreError(f"{store.url}: {key} is damaged", "Remove that object: the run continues.")
@@ -117,11 +115,3 @@ def _take_result(store: SharedStore, run: RunDir) -> None:
         shutil.rmtree(run.model, ignore_errors=True)
         publish_dir(incoming, run.model)
     write_atomic(run.result, json_bytes(result))
-
-
-def _parsed(data: bytes | None) -> Mapping[str, Any]:
-    try:
-        value = json.loads(data or b"")
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
