@@ -102,7 +102,9 @@ class Claim:
         """
         prefix = key_of(self.run, CLAIMS)
         newest = max((one.key for one in self.store.find(prefix)), default="")
-        self.is_superseded |= newest > key_of(self.run, claim_name(self.generation))
+        if not self.is_superseded and newest > key_of(self.run, claim_name(self.generation)):
+            say("another worker has taken this run over; nothing more is recorded")
+            self.is_superseded = True
         return not self.is_superseded
 
     def release(self, why: str = "") -> None:

@@ -1,4 +1,4 @@
-"""The machines that jobs may be placed on, and this one; nothing is asked of one before it is used."""
+"""The machines that jobs may be placed on, and this one; ftctl contacts each only when it needs it."""
 
 import os
 import sys

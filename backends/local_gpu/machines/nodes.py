@@ -29,11 +29,11 @@ _ANYWHERE: Final = ("10.255.255.255", 1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What the first node tells the others."""
+    """Message of the first node to the others."""
 
     generation: int
     address: str
-    """Where the processes of all nodes meet: `tcp://HOST:PORT`."""
+    """Address at which the processes of all nodes meet: `tcp://HOST:PORT`."""
     step: int
     """Step of the checkpoint that all continue from; 0 for none."""
 

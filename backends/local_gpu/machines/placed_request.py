@@ -1,4 +1,4 @@
-"""What a worker on another machine needs, as an object of the store that names files by digest."""
+"""The request to a worker on another machine: an object of the store that names files by digest."""
 
 import json
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class PlacedRequest:
     data: str
     """Digest of the manifest of the examples."""
     base: Mapping[str, Json]
-    """How the worker gets the base model: the result of `ship_base`."""
+    """Source of the base model: the result of `ship_base`."""
     adapter: str | None
     """Digest of the manifest of the adapter that is trained on; None for a new one."""
     ftctl: str = _VERSION

@@ -1,13 +1,12 @@
 """Workers on another machine, which a launcher places and the store tells of."""
 
 import hashlib
-import json
 import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from backends.contract.errors import BackendError, SubmissionUnknown
 from backends.contract.jobs import Hardware, Machine, TrainRequest
@@ -24,7 +23,7 @@ from backends.local_gpu.jobs.child_process import log_tail
 from backends.local_gpu.jobs.run_dir import RunDir, folder_stem, read_request
 from backends.local_gpu.jobs.worker_record import Worker
 from backends.local_gpu.jobs.workers.workers import LOG_LINES, WorkerState
-from backends.local_gpu.json_files import json_bytes, read_json
+from backends.local_gpu.json_files import json_bytes, parse_json, read_json
 from backends.local_gpu.machines.claims import list_run, list_runs, lost_after_s
 from backends.local_gpu.machines.mirror import make_mirror, refresh
 from backends.local_gpu.machines.objects import (
@@ -69,7 +68,7 @@ def comment_of(request: TrainRequest) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _View:
-    """What the store and the scheduler told at one time."""
+    """Answers of the store and the scheduler at one time."""
 
     stored: Mapping[str, StoredRun]
     placed: Mapping[str, Placed] = field(default_factory=dict)
@@ -77,7 +76,7 @@ class _View:
     asked: frozenset[str] = frozenset()
     """Names of the runs that the scheduler was asked for."""
     silent: str = ""
-    """Why the scheduler gave no answer; empty if it did."""
+    """Error of a scheduler that gave no answer; empty if it did."""
     time_s: float = field(default_factory=time.monotonic)
 
 
@@ -136,7 +135,7 @@ class PlacedWorkers:
                 silent = error.message
         self._view = replace(
             view,
-            # A stranger's job of the same name is none of ours.
+            # Ignores a stranger's job of the same name.
             placed={
                 names[name]: one for name, one in found.items() if one.comment == comments.get(name)
             },
@@ -150,7 +149,7 @@ class PlacedWorkers:
         stored = self._stored(run)
         if stored is None or not (stored.generation or stored.placements):
             return None
-        claim = _json(self.store.read(key_of(run.name, claim_name(stored.generation))))
+        claim = parse_json(self.store.read(key_of(run.name, claim_name(stored.generation)))) or {}
         return Worker(
             pid=int(claim.get("pid", 0)),
             start="",
@@ -334,11 +333,3 @@ class PlacedWorkers:
         if has.nodes is not None and has.nodes < hardware.nodes:
             return f"; it asks for {hardware.nodes} nodes, and the machine has {has.nodes}"
         return ""
-
-
-def _json(data: bytes | None) -> Mapping[str, Any]:
-    try:
-        value = json.loads(data or b"")
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -1,6 +1,5 @@
-"""What a worker writes into the store while it trains: reports, output, checkpoints, the result."""
+"""Reports, output, checkpoints and the result, which a worker writes into the store."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ from typing import Final
 
 from backends.contract.inspector import Json
 from backends.local_gpu.jobs.run_dir import RunDir
-from backends.local_gpu.json_files import json_bytes, read_json
-from backends.local_gpu.machines.claims import Claim, list_run
+from backends.local_gpu.json_files import json_bytes, parse_json, read_json
+from backends.local_gpu.machines.claims import Claim, list_run, say
 from backends.local_gpu.machines.objects import (
     CHECKPOINTS,
     PART,
@@ -33,6 +32,10 @@ from backends.stores.objects import SharedStore, StoreError
 
 _KEPT: Final = 2
 """Checkpoints that stay in the store: the newest may prove to be damaged."""
+PATIENCE_S: Final = 3600.0
+"""Seconds for which a worker keeps a result that the store does not take."""
+AGAIN_S: Final = 5.0
+"""Pause between two attempts."""
 _LIBRARIES: Final = ("torch", "transformers", "peft")
 
 
@@ -123,7 +126,7 @@ def fetch_checkpoint(
     skipped = []
     for mark in marks:
         step, data = step_of(mark), store.read(key_of(run.name, mark))
-        known = _parsed(data)
+        known = parse_json(data) or {}
         differing = _differing(known.get("libraries"))
         if differing:
             skipped.append(f"the checkpoint of step {step} was written by {differing}")
@@ -170,6 +173,38 @@ def send_result(claim: Claim, run: RunDir, fingerprint: str, facts: Mapping[str,
     return made
 
 
+def record_result(
+    claim: Claim,
+    run: RunDir,
+    fingerprint: str,
+    facts: Mapping[str, Json],
+    asked_to_stop: Sequence[int],
+) -> bool:
+    """Do as `send_result`; ask a store that does not answer again and again for an hour.
+
+    What was trained since the last checkpoint is on this machine alone until then.
+
+    Args:
+        claim: The right to write.
+        run: The run, which has a result.
+        fingerprint: Of the run.
+        facts: Facts of the placement.
+        asked_to_stop: Signals that this worker has received; after one, it waits no longer.
+
+    Raises:
+        StoreError: The store still refuses or does not answer.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return claim.holds() and send_result(claim, run, fingerprint, facts)
+        except StoreError as error:
+            if asked_to_stop or time.monotonic() > deadline:
+                raise
+            say(f"the result is not recorded yet: {error.message}")
+            time.sleep(AGAIN_S)
+
+
 def _libraries() -> dict[str, str]:
     """Return the versions of the packages that write checkpoints, without their builds."""
     found = {}
@@ -191,11 +226,3 @@ def _differing(written: object) -> str:
         for name, was in written.items()
         if here.get(name) != was
     )
-
-
-def _parsed(data: bytes | None) -> dict[str, Json]:
-    try:
-        value = json.loads(data or b"")
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -15,7 +15,7 @@ from backends.stores.pull import pull_files, read_manifest
 from backends.stores.push import Report, push_files
 
 _FILES: Final = "files/"
-"""Where the manifests are."""
+"""Prefix of the manifests."""
 _BACKEND: Final = "local-gpu"
 
 

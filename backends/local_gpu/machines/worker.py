@@ -48,8 +48,8 @@ from backends.local_gpu.machines.placed_request import (
 from backends.local_gpu.machines.publishing import (
     Growing,
     fetch_checkpoint,
+    record_result,
     send_checkpoint,
-    send_result,
 )
 from backends.local_gpu.machines.scratch import scratch_folder
 from backends.lock_files import hand_on, try_lock
@@ -336,14 +336,13 @@ def _is_asked(claim: Claim, run: RunDir) -> bool:
 def _end(made: Work, stop: Stop) -> int:
     """Record how a run has ended, or release it."""
     claim, run = made.claim, made.run
-    if not claim.holds():
-        say("another worker has taken this run over; nothing is recorded")
-        return 0
     if run.cancel.exists() and not run.result.exists():
         write_end(run, "cancelled", "cancelled")
     if run.result.exists():
-        send_result(claim, run, made.fingerprint, made.facts)
+        record_result(claim, run, made.fingerprint, made.facts, stop.signals)
         claim.ended.set()
+        return 0
+    if not claim.holds():
         return 0
     if stop.asked or claim.store.has(key_of(claim.run, PAUSE)):
         claim.release()

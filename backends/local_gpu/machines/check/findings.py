@@ -1,4 +1,4 @@
-"""What a job found out about its machine, as checks for people. Pure."""
+"""Findings of a job about its machine, as checks for people. Pure."""
 
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version

@@ -151,6 +151,29 @@ def test_a_result_comes_last_and_takes_the_checkpoints_with_it(store, run, here)
     assert json.loads(here.result.read_text()) == ended | {"facts": {"steps": 10, "workers": 1}}
 
 
+class Failing(FolderStore):
+    """A store that does not answer for a while."""
+
+    failures = 3
+
+    def find(self, prefix):
+        if self.failures:
+            self.failures -= 1
+            raise StoreError(f"no answer about {prefix}", "Wait.")
+        yield from super().find(prefix)
+
+
+def test_a_result_waits_for_a_store_that_does_not_answer(shared, run, monkeypatch, capsys):
+    monkeypatch.setattr(publishing, "AGAIN_S", 0.0)
+    write_end(run, "failed", "no more")
+    claim = claim_of(Failing(shared))
+    with pytest.raises(StoreError):
+        publishing.record_result(claim, run, FINGERPRINT, {}, [15])
+    assert publishing.record_result(claim, run, FINGERPRINT, {}, [])
+    assert capsys.readouterr().out.count("the result is not recorded yet: no answer") == 2
+    assert list_run(claim.store, NAME).has("result.json")
+
+
 def test_a_damaged_result_is_named(store, here):
     store.create(key_of(NAME, "result.json"), b"nonsense")
     with pytest.raises(StoreError, match=r"result.json is damaged"):
