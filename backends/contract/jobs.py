@@ -99,9 +99,9 @@ class MachineCheck:
     subject: str
     """Short name of what was checked: `store`, `GPU`."""
     detail: str
-    """What was found, or why it is wrong."""
+    """Finding, or the reason why it is wrong."""
     remedy: str = ""
-    """What a person can do about it; empty if nothing is wrong."""
+    """Remedy, as an imperative sentence; empty if nothing is wrong."""
     ok: bool = True
     is_waiting: bool = False
     """True for a report while the machine's answer is waited for; it is no result."""

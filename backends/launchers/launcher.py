@@ -65,7 +65,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What a scheduler could give if it were idle; None where it does not tell."""
+    """Capacity of an idle machine; None where its scheduler does not report it."""
 
     gpus: int | None = None
     nodes: int | None = None
@@ -114,7 +114,7 @@ class Launcher(Protocol):
         """
 
     def logs(self, name: str, lines: int) -> list[str]:
-        """Return the last lines of the job's own output; empty if there is none."""
+        """Return the last lines of the job's own output; empty without any."""
 
     def capacity(self) -> Capacity:
         """Return what the scheduler could give if it were idle."""

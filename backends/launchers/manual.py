@@ -25,7 +25,7 @@ from backends.stores.objects import SharedStore, StoreError
 from backends.stores.open_store import open_store
 
 _JOBS: Final = "jobs/"
-"""Where the store keeps notes of the jobs that wait."""
+"""Folder of the store with a note for each job that waits."""
 _WORDS: Final = "waits to be started, by a file of `ftctl export NAME --job KIND`"
 
 

@@ -12,7 +12,7 @@ from controller.lockfile.model import Build, Entry, Lockfile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullRecord:
-    """What is recorded for one pull request."""
+    """Record of one pull request."""
 
     pull: int
     """Number of the pull request."""

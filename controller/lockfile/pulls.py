@@ -17,7 +17,7 @@ from controller.lockfile.model import dump_lockfile, parse_lockfile
 
 PREFIX = "refs/ftctl/pr-"
 REFSPEC = f"+{PREFIX}*:{PREFIX}*"
-"""What `git fetch --prune origin` is told, so that a clone has all of them, and no other."""
+"""Refspecs for `git fetch --prune origin`, by which a clone has all of them and no other."""
 _REF = re.compile(rf"([0-9a-f]+) {re.escape(PREFIX)}([1-9][0-9]{{0,17}})")
 _FILE = "finetunes/ftctl.lock"
 _AUTHOR = {

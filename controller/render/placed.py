@@ -1,4 +1,4 @@
-"""What jobs wait for, and what was done again after workers were lost. Pure."""
+"""Reasons why jobs wait, and steps that were repeated after workers were lost. Pure."""
 
 from collections.abc import Mapping
 

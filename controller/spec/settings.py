@@ -139,7 +139,7 @@ class ServeSettings(Strict):
     """Days on which models of this server are switched off, by the name that clients use. The date
     of a base model is also that of the models trained from it. Clients see it at `/v1/models`."""
     hardware: Hardware = Hardware()
-    """What jobs of clients run on, with the keys of a spec's `hardware`: `{machine: cluster, gpus: 8}`
+    """Hardware of clients' jobs, with the keys of a spec's `hardware`: `{machine: cluster, gpus: 8}`
     places them on that machine."""
 
 

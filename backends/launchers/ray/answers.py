@@ -1,4 +1,4 @@
-"""What the answers of a Ray cluster mean, in the words of the contract. Pure."""
+"""Translation of a Ray cluster's answers into the contract's types. Pure."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""How the commands of a job on several nodes end: which end counts, and when the others end. Pure."""
+"""Rules for the end of a job on several nodes: which end counts, when the others end. Pure."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,7 +21,7 @@ class Ends:
     blamed: int | None = None
     """First node whose command ended badly, before the others were ended."""
     is_stopping: bool = False
-    """Whether all commands have to end."""
+    """True if all commands must end."""
     deadline: float = float("inf")
     """Time of the monotonic clock at which those that are left are killed."""
 
@@ -57,7 +57,7 @@ class Ends:
 
     @property
     def is_over(self) -> bool:
-        """Whether all commands have ended."""
+        """True if all commands have ended."""
         return len(self.statuses) == self.nodes
 
     @property

@@ -59,7 +59,7 @@ class Refusal(LauncherError):
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether a change may have been made in spite of it."""
+        """True if the cluster may have made the change all the same."""
         return self.status >= HTTPStatus.INTERNAL_SERVER_ERROR or self.status in _TIMES_OUT
 
 

@@ -19,7 +19,7 @@ JOB_FORMAT: Final = "ftctl|%A|%T|%r|%j|%k"
 NODE_FORMAT: Final = "ftctl|%N|%P|%G"
 """Name, partition and generic resources."""
 ENDED_FORMAT: Final = "State,ExitCode,JobName,Comment"
-"""What sacct tells of a job."""
+"""Columns that sacct prints for a job."""
 _HEADINGS: Final = {
     JOB_FORMAT: "ftctl|JOBID|STATE|REASON|NAME|COMMENT",
     NODE_FORMAT: "ftctl|NODELIST|PARTITION|GRES",
@@ -69,12 +69,12 @@ class Job:
 
     @property
     def is_ours(self) -> bool:
-        """Whether ftctl submitted it."""
+        """True if ftctl submitted it."""
         return self.placed.comment.startswith(COMMENT_PREFIX)
 
     @property
     def is_open(self) -> bool:
-        """Whether it waits or runs."""
+        """True if it waits or runs."""
         return self.placed.state is not PlacedState.ENDED
 
     @property

@@ -19,7 +19,7 @@ status=$?
 [ "$status" = {_STOPPED} ] && exit 0
 exit "$status"
 """
-"""What each node of several runs."""
+"""Shell command that runs on each of several nodes."""
 _ONE: Final = """\
 child= stopped=0 asked=
 stop() { asked=yes; [ -z "$child" ] || kill -TERM "$child"; }

@@ -24,7 +24,7 @@ _PREFIXES: Final = ("SBATCH_", "SINFO_", "SQUEUE_", "SACCT_", "SCANCEL_")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a command printed, and its exit status."""
+    """Output and exit status of a command."""
 
     status: int
     output: str
@@ -53,7 +53,7 @@ class Commands:
 
     @property
     def place(self) -> str:
-        """Where the commands run, for messages."""
+        """Host of the commands, for messages."""
         return "this machine" if self.ssh is None else self.ssh
 
     def run(self, arguments: Sequence[str], text: str = "") -> Answer:

@@ -48,7 +48,7 @@ def read_job(run: RunDir, workers: Workers) -> Job:
     if run.result.exists():
         return _ended(job, run, trained)
     state = workers.state(run)
-    # The worker may have written its result meanwhile, whatever is told of the worker.
+    # The worker may have written its result meanwhile, whatever a scheduler says of it.
     if run.result.exists():
         return _ended(job, run, trained)
     if state is WorkerState.WAITING:

@@ -211,7 +211,7 @@ def _unusual(held: "_Contents", shared: set[str], *, tied: bool) -> Iterator[str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Contents:
-    """What the weights of an adapter are for, by names of layers in the base model."""
+    """Weights of an adapter, by the names of their layers in the base model."""
 
     layers: Mapping[str, tuple[int, ...]]
     """Sizes of the layers that have a LoRA pair, output first."""

@@ -63,7 +63,7 @@ class MachineSettings(Strict):
     """ftctl on that machine: `{venv: FOLDER}`, `{image: NAME}`, or `wheel`: this ftctl's own code is
     sent along, and that machine's Python has the packages of the extra `local`."""
     devices: Literal["gpu", "cpu"] = "gpu"
-    """What it trains on."""
+    """Kind of devices that it trains on."""
     private: bool = False
     """True if only people who may see private data can read `runs` and use the machine. Fine-tunes
     with `sensitivity: private` data are placed nowhere else."""

@@ -1,6 +1,6 @@
 """The contract of what starts and follows the worker of a run: on this machine, or on another one.
 
-The run folder is the truth. What is told of a worker is a hint, which counts only where the folder
+The run folder is the truth. What a scheduler says of a worker is a hint, which counts only where the folder
 does not say how the job ended: a scheduler may forget a job, or call a lost job successful.
 """
 
