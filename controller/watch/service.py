@@ -88,6 +88,9 @@ class Service:
         while True:
             began_s = time.monotonic()
             self._turn()
+            if self.ended_by is not None:
+                # What a signal raises is lost where a finalizer runs.
+                raise KeyboardInterrupt
             time.sleep(max(0.0, self.interval_s - (time.monotonic() - began_s)))
 
     def _turn(self) -> None:

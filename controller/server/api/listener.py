@@ -15,6 +15,8 @@ from controller.server.limits import Limits
 
 _ACCEPTED_AT_ONCE = 100
 """Connections that the event loop accepts before it handles any other event."""
+_ROUNDS = 4
+"""Rounds of the event loop from accepting a connection until the one given up for it is closed."""
 _OWN_FILES = 128
 """File descriptors reserved for the server's own files."""
 _LAST_S = 5
@@ -140,8 +142,8 @@ class HttpServer(uvicorn.Server):
 
     def __init__(self, app: RequestMiddleware, limits: Limits) -> None:
         files = _allowed_files()
-        at_once = max(1, min(_ACCEPTED_AT_ONCE, files // 8))
-        own = min(_OWN_FILES, files // 4) + at_once
+        at_once = max(1, min(_ACCEPTED_AT_ONCE, files // 16))
+        own = min(_OWN_FILES, files // 4) + _ROUNDS * at_once
         most = max(1, min(limits.connections, files - own))
         config = uvicorn.Config(
             app,

@@ -52,10 +52,11 @@ def test_a_merge_is_trained_recorded_and_green_with_a_token_that_nobody_sees(tmp
             assert "ftctl_open_jobs 0.0" in watch.get("/metrics")
 
             # It is asked to end while it measures a model: the record in hand is finished.
-            service.hold_s = 0.3
+            service.hold_s, asked = 0.3, len(service.requests)
             files = {"finetunes/data/second.jsonl": rows(24, salt="또 ")}
             remote.merge(files | {"finetunes/second.yaml": declaration("second")}, "둘째 모델")
             watch.until("starting", count=2)
+            until(lambda: "/chat/completions" in [path for _, path, *_ in service.requests[asked:]], 30)
             assert watch.end() == 0
         [build] = remote.recorded()["second"]["builds"].values()
         assert build["evaluation"]["scores"]["candidate"]["accuracy"] == 1
