@@ -40,7 +40,8 @@ def found_patterns() -> Iterator[Found]:
         if not re.search(r"^\s*(import .*\bre\b|from re import)", text, re.MULTILINE):
             continue
         tree = ast.parse(text)
-        if not any(_imports_re(node) for node in ast.walk(tree)):
+        nodes = [*ast.walk(tree)]
+        if not any(_imports_re(node) for node in nodes):
             continue
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         module = importlib.import_module(name)
@@ -49,7 +50,7 @@ def found_patterns() -> Iterator[Found]:
             for pattern in _patterns_in(value):
                 if pattern not in seen:
                     seen.add(pattern)
-                    yield Found(f"{name}.{key}", pattern, _methods(tree, key))
+                    yield Found(f"{name}.{key}", pattern, _methods(nodes, key))
         yield from _written_in_functions(tree, name)
 
 
@@ -69,12 +70,12 @@ def _patterns_in(value: Any) -> Iterator[re.Pattern[Any]]:
         yield from _patterns_in(list(value.values()))
 
 
-def _methods(tree: ast.Module, name: str) -> frozenset[str]:
+def _methods(nodes: list[ast.AST], name: str) -> frozenset[str]:
     """Return the methods that a module calls on its private pattern; else all methods."""
-    uses = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == name]
+    uses = [node for node in nodes if isinstance(node, ast.Name) and node.id == name]
     called = [
         node.attr
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == name
     ]
     is_read_only = sum(isinstance(node.ctx, ast.Load) for node in uses) == len(called)

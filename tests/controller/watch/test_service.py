@@ -56,7 +56,10 @@ def test_a_merge_is_trained_recorded_and_green_with_a_token_that_nobody_sees(tmp
             files = {"finetunes/data/second.jsonl": rows(24, salt="또 ")}
             remote.merge(files | {"finetunes/second.yaml": declaration("second")}, "둘째 모델")
             watch.until("starting", count=2)
-            until(lambda: "/chat/completions" in [path for _, path, *_ in service.requests[asked:]], 30)
+            until(
+                lambda: "/chat/completions" in [path for _, path, *_ in service.requests[asked:]],
+                30,
+            )
             assert watch.end() == 0
         [build] = remote.recorded()["second"]["builds"].values()
         assert build["evaluation"]["scores"]["candidate"]["accuracy"] == 1
