@@ -5,8 +5,8 @@ BIN := .venv/bin
 RAY := .venv-ray
 DEMO := build/demo
 QUESTION ?= 주말에도 문 여나요?
-# Two workers suit the two cores of a small CI machine; more memory and cores: make test WORKERS=8
-WORKERS ?= 2
+# Twice the two cores of a small CI machine, as tests wait half of their time; with more: WORKERS=16
+WORKERS ?= 4
 SEED ?= 1
 
 # Tests and demos start thousands of processes; each starts in half the time with compiled modules.

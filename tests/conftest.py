@@ -7,15 +7,16 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+import certifi
 import pytest
 
 from tests.children import until
-from tests.warm_children import warm_python as warm_python_in
+from tests.warm_children import shared_warm_python
 
 GOLDEN = Path(__file__).parent / "golden"
 ROOM_BYTES = 4 << 30
@@ -23,6 +24,8 @@ CLEANING_S = 60.0
 # Read when torch is loaded, here and in children. As many tests run as there are cores, and a model
 # of two layers is no faster on several.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+ALIVE = "FTCTL_TESTS_ALIVE"
+"""Variable that names the pipe which says how long a run of tests lasts."""
 # No test asks the real hub: at this port nobody answers.
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
 
@@ -52,10 +55,25 @@ def pytest_configure() -> None:
     # own training.
     os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="ftctl-tests-")
     tempfile.tempdir = None
+    trust_one_authority()
     atexit.register(shutil.rmtree, os.environ["TMPDIR"], ignore_errors=True)
+    if ALIVE not in os.environ:
+        # This process ends last: workers of xdist inherit the path, and not the open pipe.
+        alive = Path(os.environ["TMPDIR"]) / "alive"
+        os.mkfifo(alive)
+        os.environ[ALIVE] = str(alive)
+        os.open(alive, os.O_RDWR)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # Shells switch Ctrl-C off for what they start in the background.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def trust_one_authority() -> None:
+    """Let clients trust a single authority: reading all takes 20 ms for each of thousands."""
+    first = Path(certifi.where()).read_text().partition("-----END")[0]
+    file = Path(os.environ["TMPDIR"]) / "authority.pem"
+    file.write_text(f"{first}-----END CERTIFICATE-----\n")
+    os.environ["SSL_CERT_FILE"] = str(file)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -116,12 +134,12 @@ def eventually() -> Callable[[Callable[[], object]], None]:
 
 
 @pytest.fixture(scope="session")
-def warm_python(tmp_path_factory) -> Iterator[str]:
+def warm_python() -> str:
     """Stand in for Python where what children import shall be imported already."""
     if find_spec("torch") is None:
         pytest.skip("the training packages are not installed")
-    with warm_python_in(tmp_path_factory.mktemp("warm")) as program:
-        yield program
+    alive = Path(os.environ[ALIVE])
+    return shared_warm_python(alive.with_name("warm"), alive)
 
 
 @pytest.fixture

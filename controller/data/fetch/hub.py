@@ -116,6 +116,8 @@ def _commit(name: str, revision: str | None, display_path: str, token: str | Non
 
 
 def _streamed(request: FetchRequest, commit: str, token: str | None) -> Memo:
+    # Else it imports torch, for seconds, to count epochs of a stream.
+    datasets.config.TORCH_AVAILABLE = False
     datasets.disable_progress_bars()
     disable_progress_bars()
     datasets.logging.set_verbosity_error()

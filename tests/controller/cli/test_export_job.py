@@ -101,6 +101,7 @@ def state_of(shell):
 
 
 @pytest.mark.torch
+@pytest.mark.slow
 def test_a_worker_that_a_file_started_is_found(shell, tmp_path):
     declare(shell, tmp_path, runtime={"image": "registry/ftctl:1"})
     code, text = shell("apply", "--auto-approve", "--no-wait")

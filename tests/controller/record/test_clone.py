@@ -58,6 +58,7 @@ def test_a_metric_that_the_old_model_was_never_measured_by_works(clone):
     assert "passed: chrf >= production.chrf - 0.02" in text
 
 
+@pytest.mark.slow
 def test_a_worse_model_does_not_pass_and_a_later_metric_says_so_too(clone):
     clone.home.answer = lambda _: LABELS[0]
     code, text = move(clone)

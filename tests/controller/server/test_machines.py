@@ -37,6 +37,7 @@ def scheduler(tmp_path, monkeypatch):
 
 
 @pytest.mark.torch
+@pytest.mark.slow
 def test_a_job_of_a_client_is_placed_and_its_model_comes_back(tmp_path, scheduler):
     (tmp_path / "shared").mkdir()
     make_base(tmp_path / "models" / BASE)

@@ -19,6 +19,7 @@ def service():
     server.close()
 
 
+@pytest.mark.slow
 def test_a_merge_is_trained_recorded_and_green_with_a_token_that_nobody_sees(tmp_path, service):
     remote = Remote(tmp_path)
     merged = remote.merge(first_files(service.url), "첫 모델")
