@@ -270,6 +270,13 @@ def test_a_full_store_is_refused_before_anything_is_placed(doctor):
     assert "cannot be used: File too large" in done.stdout + done.stderr
 
 
+def test_a_store_that_was_never_reached_has_nothing_to_remove(doctor):
+    code, text = doctor(runs=str(doctor.folder / "unmounted"))
+    assert code == 1
+    assert [line[4:13].strip() for line in text.splitlines()] == ["store", ""], text
+    assert "/tmp/unmounted is not there" in text
+
+
 def test_ctrl_c_ends_the_job(doctor, monkeypatch):
     doctor.scheduler.is_full = True
     found = doctor.scheduler.find

@@ -49,6 +49,7 @@ class Checking:
         state: Folder of this machine for what goes with the job.
         timeout_s: Seconds after which the job is given up.
         probe: Name of the objects in the store.
+        is_written: True from the moment in which the store may have an object of the probe.
         is_placed: True from the moment in which the scheduler may have the job.
     """
 
@@ -58,6 +59,7 @@ class Checking:
     state: Path
     timeout_s: float
     probe: str
+    is_written: bool = False
     is_placed: bool = False
 
     @property
@@ -90,6 +92,7 @@ class Checking:
     def _store(self) -> MachineCheck:
         """Check the store from here, before anything is placed."""
         require_conditions(self.store)
+        self.is_written = True
         self.store.write(probe_key(self.probe, ASKED), b"{}")
         apart_s = time.time() - self._modified_s(ASKED)
         if apart(apart_s):
@@ -226,6 +229,8 @@ class Checking:
 
     def _tidy(self) -> str:
         """End the job and remove the objects; return why that failed, empty if it did not."""
+        if not self.is_written:
+            return ""
         left = ""
         if self.is_placed:
             try:
