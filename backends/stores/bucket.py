@@ -22,7 +22,7 @@ from obstore.exceptions import (
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from backends.excerpt import excerpt
-from backends.stores.objects import PIECE, StoredObject, StoreError
+from backends.stores.objects import PIECE, StoredObject, StoreError, StoreUnavailable
 
 _RETRY_S: Final = timedelta(seconds=60)
 _CONNECT_S: Final = timedelta(seconds=10)
@@ -145,7 +145,7 @@ class BucketStore:
         cause = next((words for sign, words in _CAUSES if sign in text), type(error).__name__)
         if status is not None:
             cause = " ".join(filter(None, [status[1].strip(), code[1] if code else ""]))
-        return StoreError(
+        return StoreUnavailable(
             f"the store {self.url} does not answer: {excerpt(cause)}",
             "Check the network and the address, and run the same command again: it continues "
             "where it stopped.",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from backends.atomic_files import publish_file, sync_folder
-from backends.stores.objects import StoredObject, StoreError
+from backends.stores.objects import StoredObject, StoreUnavailable
 
 _SHARED: Final = "Mount the folder, and make it writable for this user."
 _PARTIAL: Final = ".partial-"
@@ -105,7 +105,7 @@ class FolderStore:
         """Tell an empty store from one that is not mounted."""
         if not self._folder.is_dir():
             remedy = f"Mount it, or make it: mkdir -p {shlex.quote(self.url)}"
-            raise StoreError(f"the store {self.url} is not there", remedy)
+            raise StoreUnavailable(f"the store {self.url} is not there", remedy)
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -113,4 +113,4 @@ class FolderStore:
             yield
         except OSError as error:
             message = f"the store {self.url} cannot be used: {error.strerror or error}"
-            raise StoreError(message, _SHARED) from error
+            raise StoreUnavailable(message, _SHARED) from error

@@ -22,6 +22,10 @@ class StoreError(BackendError):
     """The store refuses, does not answer, or holds something else than it should."""
 
 
+class StoreUnavailable(StoreError):
+    """The store does not answer, is not mounted or is full: later it may be usable again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredObject:
     """One object, as a store lists it."""

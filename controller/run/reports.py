@@ -37,7 +37,7 @@ def _is_outage(action: Blocked, run: Run) -> bool:
         return False
     if not (run.options.wait and run.passes):
         return False
-    run.note_outage(action.name, action.reason)
+    run.note_outage(action.name, action.reason, action.remedy)
     return run.is_patient
 
 

@@ -60,12 +60,20 @@ class Run:
             self.told.add(message)
             self.reporter.notice(message)
 
-    def note_outage(self, subject: str, message: str) -> None:
-        """Note an outage; report its start once."""
+    def note_outage(self, subject: str, message: str, remedy: str = "") -> None:
+        """Note an outage; report its start once, with what a person can do."""
         if self.silent_since_s is None:
             self.silent_since_s = time.monotonic()
-            minutes = round(OUTAGE_S / 60)
-            self.reporter.notice(f"{subject}: {message}; asking again for {minutes} minutes")
+            again = f"asking again for {round(OUTAGE_S / 60)} minutes"
+            hint = f". {remedy}" if remedy else ""
+            self.reporter.notice(f"{subject}: {message}; {again}{hint}")
+
+    def end_outage(self) -> None:
+        """Note that every backend answers; report it if there was an outage."""
+        if self.silent_since_s is not None:
+            seconds = time.monotonic() - self.silent_since_s
+            self.reporter.notice(f"an answer again after {seconds:.0f} seconds")
+        self.silent_since_s = None
 
     @property
     def is_patient(self) -> bool:

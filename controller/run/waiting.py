@@ -12,6 +12,8 @@ from controller.plan.state import as_recorded
 from controller.run.state import Run
 
 _POLL_S = 10.0
+_LONGEST_POLL_S = 60.0
+"""Seconds between two looks during an outage, at most, unless a backend always asks for more."""
 
 
 def follow(run: Run, entries: Mapping[str, Entry]) -> None:
@@ -30,7 +32,7 @@ def follow(run: Run, entries: Mapping[str, Entry]) -> None:
 def wait_for_change(run: Run) -> None:
     """Watch open jobs, one call for each backend, until one of them is not simply running."""
     names = {job.id: name for name, job in run.result.waiting.items()}
-    pause_s = max(_poll_s(run, place) for place in run.followed)
+    poll_s = pause_s = max(_poll_s(run, place) for place in run.followed)
     while True:
         time.sleep(pause_s)
         seen: dict[str, Job] = {}
@@ -40,11 +42,14 @@ def wait_for_change(run: Run) -> None:
                 seen |= run.prepared.open_backend(place).observe(ids)
             except BackendError as error:
                 silent |= set(ids)
-                run.note_outage(place, error.message)
+                run.note_outage(place, error.message, error.remedy)
         if not silent:
-            run.silent_since_s = None
+            pause_s = poll_s
+            run.end_outage()
         elif not run.is_patient:
             return  # the next pass reports what is wrong
+        else:
+            pause_s = max(poll_s, min(2 * pause_s, _LONGEST_POLL_S))
         run.reporter.progress({names[job_id]: job for job_id, job in seen.items()})
         gone = names.keys() - seen.keys() - silent
         if gone or any(step_of(job) is not JobStep.WAIT for job in seen.values()):

@@ -33,6 +33,8 @@ class Limits:
     """Seconds after which an idle base model is unloaded."""
     poll_s: float = 1.0
     """Seconds between two checks of jobs."""
+    longest_poll_s: float = 60.0
+    """The same while the backend or its store does not answer, at most, in seconds."""
     sweep_s: float = 30.0
     """Seconds between two searches for expired objects."""
     connections: int = 1_000

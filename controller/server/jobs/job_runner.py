@@ -7,7 +7,7 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -20,6 +20,7 @@ from backends.contract.errors import BackendError, SubmissionUnknown
 from backends.contract.guard.guarded import Pausable
 from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel, Hardware, Job, JobState, TrainRequest
+from backends.stores.objects import StoreUnavailable
 from controller.apply.submit import find_or_submit
 from controller.canonical import digest
 from controller.errors import FtctlError
@@ -30,6 +31,7 @@ from controller.server.jobs.file_validation import validate_files
 from controller.server.jobs.job_events import by_step, note, result_csv
 from controller.server.jobs.job_record import BackendRun, JobError, JobRecord, Status, TrainingData
 from controller.server.jobs.job_store import JobStore
+from controller.server.jobs.outages import Outage
 from controller.server.limits import Limits
 from controller.server.models import Catalog
 
@@ -75,9 +77,8 @@ class JobRunner:
 
     async def check_files(self) -> None:
         """Validate the files of every new job."""
-        for record in self.jobs.open_jobs():
-            if record.status is Status.VALIDATING:
-                await self._guarded(record, self._check_one)
+        new = [job for job in self.jobs.open_jobs() if job.status is Status.VALIDATING]
+        await self._each(new, self._check_one)
 
     async def move_on(self) -> None:
         """Move every job with valid files one step on, and cancel runs that no job wants."""
@@ -85,25 +86,45 @@ class JobRunner:
         runs = {record.run.id for record in followed if record.run is not None}
         seen = await run_sync(self.backend.observe, sorted(runs | self.unwanted))
         await self._cancel_unwanted(seen)
-        for record in followed:
-            await self._guarded(record, partial(self._follow, seen=seen))
+        await self._each(followed, partial(self._follow, seen=seen))
         busy = {record.run.id for record in self._followed() if record.run is not None}
         open_jobs = self.jobs.open_jobs()
         waiting = [job for job in open_jobs if not job.run and job.status is Status.QUEUED]
-        for record in waiting[: max(0, self.limits.runs - len(busy))]:
-            await self._guarded(record, self._submit)
+        await self._each(waiting[: max(0, self.limits.runs - len(busy))], self._submit)
 
     async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
+        outage = Outage(self.limits.poll_s, self.limits.longest_poll_s)
         while True:
             changed = self.jobs.changed
             try:
                 await step()
+                outage.end()
+            except BackendError as error:
+                # Its first report tells the reason; the same every second would hide all else.
+                outage.add(error)
             except Exception:  # noqa: BLE001 - logged, and tried again
                 # A full disk or a failing backend may recover. If the task ended here, every job
                 # would wait for a restart.
                 _log.exception("updating jobs failed; trying again")
-            with anyio.move_on_after(self.limits.poll_s):
+            with anyio.move_on_after(outage.pause_s):
                 await changed.wait()
+
+    async def _each(
+        self, records: Iterable[JobRecord], step: Callable[[JobRecord], Awaitable[None]]
+    ) -> None:
+        """Do one step of each job. A store that cannot be used now fails none of them.
+
+        Raises:
+            StoreUnavailable: A job waits for it; the steps of the others are done.
+        """
+        unavailable = None
+        for record in records:
+            try:
+                await self._guarded(record, step)
+            except StoreUnavailable as error:
+                unavailable = error
+        if unavailable is not None:
+            raise unavailable
 
     async def _guarded(
         self, record: JobRecord, step: Callable[[JobRecord], Awaitable[None]]
@@ -111,7 +132,7 @@ class JobRunner:
         """Do one step of one job. An error fails that job and no other."""
         try:
             await step(record)
-        except OSError:
+        except (OSError, StoreUnavailable):
             raise
         except SubmissionUnknown as error:
             # It may be there: the next step looks for it before it submits again.

@@ -140,7 +140,9 @@ def test_a_run_that_waits_puts_up_with_an_outage_and_says_it_once(repo):
     repo.declare()
     assert repo.run(wait=True).exit_code == ExitCode.DONE
     assert production(repo) == declared(repo)
-    assert repo.reporter.notices == ["scripted: 503; asking again for 30 minutes"]
+    begins, ends = repo.reporter.notices
+    assert begins == "scripted: 503; asking again for 30 minutes. try later"
+    assert ends.startswith("an answer again after ")
 
 
 def test_what_was_read_long_ago_is_read_again_before_the_next_action(repo, monkeypatch):

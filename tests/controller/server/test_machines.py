@@ -1,6 +1,7 @@
 """Jobs that arrive over the protocol train on another machine."""
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from backends.contract.jobs import Hardware as Wanted
 from backends.launchers import table
 from backends.local_gpu.backend import LocalGpuBackend
 from controller.errors import InvalidInput
+from controller.server.limits import Limits
 from controller.spec.sections.hardware import Hardware
 from controller.spec.sections.machines import MachineSettings, machines_of
 from controller.spec.settings import load_settings
@@ -36,9 +38,9 @@ def scheduler(tmp_path, monkeypatch):
     SCHEDULERS.pop()
 
 
-@pytest.mark.torch
-@pytest.mark.slow
-def test_a_job_of_a_client_is_placed_and_its_model_comes_back(tmp_path, scheduler):
+@pytest.fixture
+def backend(tmp_path, scheduler):
+    assert not scheduler.submitted
     (tmp_path / "shared").mkdir()
     make_base(tmp_path / "models" / BASE)
     settings = MachineSettings(
@@ -48,8 +50,14 @@ def test_a_job_of_a_client_is_placed_and_its_model_comes_back(tmp_path, schedule
         devices="cpu",
         environment={"PYTHONPATH": str(ROOT), "FTCTL_SCRATCH": str(tmp_path / "scratch")},
     )
-    backend = LocalGpuBackend(tmp_path / ".ftctl")
-    backend.use_machines(machines_of({"cluster": settings}))
+    made = LocalGpuBackend(tmp_path / ".ftctl")
+    made.use_machines(machines_of({"cluster": settings}))
+    return made
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_a_job_of_a_client_is_placed_and_its_model_comes_back(tmp_path, scheduler, backend):
     with serving(tmp_path, backend, hardware=Hardware(machine="cluster")) as server:
         training = upload(server.client, lines(12))
         hyperparameters = {"n_epochs": 1, "batch_size": 12}
@@ -64,6 +72,34 @@ def test_a_job_of_a_client_is_placed_and_its_model_comes_back(tmp_path, schedule
     (run,) = (tmp_path / ".ftctl" / "runs").iterdir()
     assert (run / "model").is_dir()
     assert (tmp_path / "shared" / "runs" / run.name / "result.json").is_file()
+
+
+@pytest.mark.torch
+def test_a_store_that_is_away_is_reported_once_and_no_job_fails(
+    tmp_path, scheduler, backend, caplog, monkeypatch, eventually
+):
+    monkeypatch.setattr("backends.local_gpu.machines.placed_workers.FRESH_S", 0.0)
+    scheduler.is_full = True
+    shared, away = tmp_path / "shared", tmp_path / "away"
+    limits = Limits(poll_s=0.02, longest_poll_s=0.1, drain_s=1)
+    with serving(tmp_path, backend, limits, hardware=Hardware(machine="cluster")) as server:
+        jobs, file = server.client.fine_tuning.jobs, upload(server.client, lines(12)).id
+        first = jobs.create(model=BASE, training_file=file, seed=1)
+        eventually(lambda: len(scheduler.submitted) == 1)
+        shared.rename(away)
+        why = f"the store {shared} is not there. Mount it, or make it: mkdir -p {shared}"
+        # A look that was under way may have met another error.
+        eventually(lambda: why in caplog.text)
+        before = len(caplog.records)
+        second = jobs.create(model=BASE, training_file=file, seed=2)
+        time.sleep(1)
+        assert [jobs.retrieve(one.id).status for one in (first, second)] == ["queued"] * 2
+        assert len(caplog.records) == before
+        assert {one.exc_info for one in caplog.records} == {None}
+        away.rename(shared)
+        eventually(lambda: len(scheduler.submitted) == 2)
+        eventually(lambda: len(caplog.records) > before)
+        assert caplog.messages[-1].startswith("an answer again after ")
 
 
 def test_a_machine_that_is_not_declared_is_named_with_its_line(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from serve_helpers import BASE, Trainer, lines
 
 from backends.contract.errors import BackendError
+from backends.stores.objects import StoreUnavailable
 from backends.testing import FAILS
 from controller.project.project import Project
 from controller.server.files.file_store import FINE_TUNE, FileRecord, FileStore
@@ -326,6 +327,22 @@ def test_an_error_fails_its_job_and_no_other(tmp_path, error, code, said):
     server.step(2)
     assert (server[bad].status, server[bad].error.code) == ("failed", code)
     assert server[bad].error.message.startswith(said)
+    assert server[good].run is not None
+
+
+def test_a_store_that_is_away_fails_no_job_and_holds_up_no_other(tmp_path):
+    class Away(Trainer):
+        def submit(self, request):
+            if request.seed == 1:
+                raise StoreUnavailable("the store /runs is not there", "Mount it.")
+            return super().submit(request)
+
+    server = make(tmp_path, Away(tmp_path / "backend"))
+    waits, good = server.add(seed=1), server.add(seed=2)
+    server.check()
+    with pytest.raises(StoreUnavailable):
+        server.step()
+    assert (server[waits].status, server[waits].run) == ("queued", None)
     assert server[good].run is not None
 
 
