@@ -46,7 +46,7 @@ def shared_warm_python(folder: Path, alive: Path) -> str:
             line = '"$@" <"$0" >output &'
             run = ["sh", "-c", f"cd {shlex.quote(str(folder))}; {line}", str(alive)]
             environment = {**_environment(), "PYTHONPATH": str(ROOT)}
-            subprocess.run([*run, *_command(folder)], env=environment, check=True)
+            subprocess.run([*run, *_command(folder)], env=environment, check=True, timeout=START_S)
             until(lambda: output.exists() and output.read_text() == "ready\n", START_S)
             return str(program)
     return str(folder / "python")

@@ -21,7 +21,7 @@ _PLAIN = re.compile(
 _SIGNED = re.compile(r"([-+±~])(\d{1,6}(?:,\d{3})*)")
 _LINKED = re.compile(r"\b[0-9a-f]{7,}\b|www", re.IGNORECASE)
 """A word of seven digits or more may be a commit; `www.` may begin an address."""
-_IN_TICKS = re.compile(r"([(\"']*)`([^`]*[^`\s][^`]*)`([)\"'.,;:!?]*)")
+_IN_TICKS = re.compile(r"([(\"']*)`(?!\s*`)([^`]+)`([)\"'.,;:!?]*)")
 _SPACED = re.compile(r"""(?<![^ ])[("']*`[^`]+`[)"'.,;:!?]*(?![^ ])|[^ ]+""")
 """Words between blanks; what a sentence has in code is one word."""
 _SIGNS = {
