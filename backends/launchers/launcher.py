@@ -113,6 +113,9 @@ class Launcher(Protocol):
             at_once: True to kill it; False to send SIGTERM, on which a worker saves its work.
         """
 
+    def ending_s(self) -> float:
+        """Return the seconds within which a job has ended that `stop` was to end at once."""
+
     def logs(self, name: str, lines: int) -> list[str]:
         """Return the last lines of the job's own output; empty without any."""
 

@@ -79,6 +79,10 @@ class Manual:
         except StoreError as error:
             raise LauncherError(error.message, error.remedy) from error
 
+    def ending_s(self) -> float:
+        """Return 0: a job that does not wait any more is no job here."""
+        return 0.0
+
     def logs(self, name: str, lines: int) -> list[str]:
         """Return nothing: the engine that runs a job has its output."""
         del name, lines

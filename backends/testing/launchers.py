@@ -196,12 +196,18 @@ class _Check:
         self.launcher.stop(again.name, at_once=False)
 
     def deaf(self) -> None:
-        """Check that a job that ignores SIGTERM is killed."""
+        """Check that a job that ignores SIGTERM is killed, in the time that is promised."""
         job = self.placement(str(_LONG_S), "deaf")
         self.launcher.submit(job)
         if self._has_started(job):
+            began_s, limit_s = time.monotonic(), self.launcher.ending_s()
             self.launcher.stop(job.name, at_once=True)
-            self._has_ended(job, "stop at once")
+            if self._has_ended(job, "stop at once"):
+                took_s = time.monotonic() - began_s
+                self.expect(
+                    f"ending_s: {limit_s:.0f} s, and a job took {took_s:.0f}",
+                    holds=took_s <= limit_s + self.poll_s,
+                )
 
     def failure(self) -> None:
         """Check that a job that fails has ended."""

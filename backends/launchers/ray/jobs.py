@@ -57,6 +57,8 @@ _LARGEST_CODE: Final = 100 << 20
 """Bytes that a dashboard takes in one request."""
 _SETTLE_S: Final = 4.0
 """Seconds after a job's end in which Ray still follows it: it looks once a second."""
+_REPORT_S: Final = 30.0
+"""Seconds from SIGKILL until Ray reports the end of a job."""
 _CLOCKS_S: Final = 120.0
 """Seconds by which the clocks here and there may differ."""
 _ALIVE: Final = "detail=1&limit=10000&filter_keys=state&filter_predicates=%3D&filter_values=ALIVE"
@@ -131,6 +133,10 @@ class RayJobs:
             raise _not_ours(name, known)
         with _absence_ignored():
             self.dashboard.json("POST", f"{_path(name)}/stop")
+
+    def ending_s(self) -> float:
+        """Return the seconds until Ray has killed a job, and reports its end."""
+        return self.settings.stop_wait_s + _REPORT_S
 
     def logs(self, name: str, lines: int) -> list[str]:
         """Return the last lines of a job's output."""

@@ -39,6 +39,8 @@ _MOST_NAMES: Final = 100
 _REMEMBERED_DAYS: Final = 7
 _MIB: Final = 1 << 20
 _TAIL_BYTES: Final = 1 << 16
+_ENDING_S: Final = 120.0
+"""Seconds for `KillWait` of the cluster (30 by default), and for its nodes to report the end."""
 _GONE: Final = re.compile(r"(?i)invalid job id|already complet")
 """Errors of scancel about a job that ended in the meantime."""
 
@@ -99,6 +101,10 @@ class Slurm:
                 # refused, it may.
                 self._commands.run(["scontrol", "update", f"JobId={job.id}", "Requeue=0"])
             self._scancel(["--signal=TERM", "--batch"], running)
+
+    def ending_s(self) -> float:
+        """Return the seconds until Slurm has killed a job, and its nodes report the end."""
+        return _ENDING_S
 
     def logs(self, name: str, lines: int) -> list[str]:
         """Return the last lines of the job's own output; empty if there is none."""

@@ -50,8 +50,6 @@ _LONGEST: Final = 20
 _DIGITS: Final = 12
 _LOOK_AGAIN_S: Final = (0.5, 2.0, 5.0)
 """Pauses before the looks for a job whose submission got no answer."""
-_ENDING_S: Final = 30.0
-"""Seconds that a scheduler may take to end a job that shows no sign of life."""
 
 
 def job_name(request: TrainRequest) -> str:
@@ -275,8 +273,7 @@ class PlacedWorkers:
         Raises:
             BackendError: A job of that name is not ours, or does not end.
         """
-        deadline = time.monotonic() + _ENDING_S
-        ends = False
+        deadline = None
         while True:
             placed = self.launcher.find([name]).get(name)
             if placed is None or placed.state is PlacedState.ENDED:
@@ -289,13 +286,14 @@ class PlacedWorkers:
                 )
             if placed.state is PlacedState.QUEUED:
                 return True
-            if not ends:
+            if deadline is None:
                 self.launcher.stop(name, at_once=True)
-                ends = True
+                deadline = time.monotonic() + self.launcher.ending_s()
             if time.monotonic() > deadline:
                 raise BackendError(
                     f"the worker {name} on {self.machine.name} shows no sign of life, and the "
-                    f"scheduler does not end it ({placed.words})",
+                    f"scheduler has not ended it in {self.launcher.ending_s():.0f} seconds "
+                    f"({placed.words})",
                     "End it there, and run the same command again.",
                 )
             time.sleep(_LOOK_AGAIN_S[0])

@@ -353,6 +353,11 @@ def test_a_job_saves_its_work_when_it_is_stopped(head, launcher, eventually):
     assert head.requests == [f"GET /api/jobs/{NAME}"], "it has ended already"
 
 
+def test_the_end_of_a_job_is_awaited_for_longer_than_ray_lets_it_save(head):
+    assert launcher_of(head).ending_s() > 120
+    assert launcher_of(head, stop_wait_s=3600).ending_s() > 3600
+
+
 def test_a_job_of_somebody_else_is_not_stopped(head, launcher):
     launcher.submit(placement(gpus=0, comment="theirs"))
 

@@ -16,8 +16,8 @@ from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.jobs.devices import CPU_DEVICES
 from backends.local_gpu.json_files import read_lines
 from backends.local_gpu.machines import machines
-from backends.local_gpu.machines.claims import take_claim
-from backends.local_gpu.machines.placed_workers import job_name
+from backends.local_gpu.machines.claims import LOST, take_claim
+from backends.local_gpu.machines.placed_workers import comment_of, job_name
 from backends.stores.folder import FolderStore
 from backends.stores.objects import StoreError
 
@@ -279,6 +279,27 @@ def test_a_job_of_that_name_that_is_not_ours_is_refused(backend, placed, schedul
     with pytest.raises(BackendError, match=f"{job_name(request)} that ftctl did not place"):
         backend.submit(request)
     assert scheduler.submitted == []
+
+
+def test_the_end_of_a_worker_is_awaited_as_long_as_its_scheduler_may_take(
+    backend, placed, scheduler, store, monkeypatch, eventually
+):
+    monkeypatch.setenv(LOST, "1")
+    scheduler.is_full = True
+    job = backend.submit(request := placed())
+    take_claim(store, job.id.removeprefix("run-")).ended.set()  # it is cut off
+    stopped = []
+    hangs = Placed(state=PlacedState.RUNNING, words="RUNNING", comment=comment_of(request))
+    monkeypatch.setattr(scheduler, "find", lambda names: dict.fromkeys(names, hangs))
+    monkeypatch.setattr(scheduler, "stop", lambda name, at_once: stopped.append((name, at_once)))
+    scheduler.kills_in_s = 1.0
+    eventually(lambda: backend.observe([job.id])[job.id].state is JobState.INTERRUPTED)
+    began_s = time.monotonic()
+    with pytest.raises(BackendError, match=r"has not ended it in 1 seconds \(RUNNING\)"):
+        backend.submit(request)
+    assert 1 <= time.monotonic() - began_s < 20
+    assert stopped == [(job_name(request), True)]
+    assert len(scheduler.submitted) == 1
 
 
 def test_a_job_that_waits_is_cancelled_from_another_machine(
