@@ -17,14 +17,12 @@ from backends.local_gpu.jobs.run_dir import (
     write_end,
 )
 from backends.local_gpu.jobs.worker_record import Worker
-from backends.local_gpu.jobs.workers.workers import Workers, WorkerState
+from backends.local_gpu.jobs.workers.workers import MAX_STARTS, Workers, WorkerState
 from backends.local_gpu.json_files import last_line, read_json
 from backends.lock_files import try_lock
 
 HERE: Final = Hardware()
 """One device of this machine."""
-MAX_STARTS: Final = 3
-"""Starts in a row without a new checkpoint, after which a run is given up."""
 _LOG_LINES: Final = 5
 _DYING_S: Final = 5.0
 _LOOK_S: Final = 0.05

@@ -146,12 +146,20 @@ class StoredRun:
     @property
     def failed_starts(self) -> int:
         """Starts without a checkpoint since the newest one, but those that were asked to stop."""
+        return self._failed((CLAIMS, PLACED))
+
+    @property
+    def failed_workers(self) -> int:
+        """Those of these starts in which a worker claimed the run; one that lives counts too."""
+        return self._failed((CLAIMS,))
+
+    def _failed(self, kinds: Iterable[str]) -> int:
         steps = [name for name in self.objects if _CHECKPOINT.fullmatch(name)]
         saved = max((self.objects[name].modified_s for name in steps), default=0.0)
         since = [one for one in self.objects.items() if one[1].modified_s > saved]
         # A worker that failed writes why; one that was asked to stop writes nothing.
         asked = sum(name.startswith(RELEASED) and one.bytes == 0 for name, one in since)
-        starts = max(sum(name.startswith(kind) for name, _ in since) for kind in (CLAIMS, PLACED))
+        starts = max(sum(name.startswith(kind) for name, _ in since) for kind in kinds)
         return max(0, starts - asked)
 
 

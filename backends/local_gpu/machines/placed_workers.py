@@ -4,6 +4,7 @@ import hashlib
 import re
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,7 @@ from backends.launchers.launcher import (
 from backends.local_gpu.jobs.child_process import log_tail
 from backends.local_gpu.jobs.run_dir import RunDir, folder_stem, read_request
 from backends.local_gpu.jobs.worker_record import Worker
-from backends.local_gpu.jobs.workers.workers import LOG_LINES, WorkerState
+from backends.local_gpu.jobs.workers.workers import LOG_LINES, MAX_STARTS, WorkerState
 from backends.local_gpu.json_files import json_bytes, parse_json, read_json
 from backends.local_gpu.machines.claims import list_run, list_runs, lost_after_s
 from backends.local_gpu.machines.mirror import make_mirror, refresh
@@ -201,6 +202,9 @@ class PlacedWorkers:
         placed = view.placed.get(run.name)
         if placed is None or placed.state is PlacedState.ENDED:
             return WorkerState.GONE
+        if stored is not None and stored.failed_workers >= MAX_STARTS:
+            # Whatever starts workers does so again and again: this is where a run is given up.
+            return WorkerState.GONE
         is_new = stored is None or stored.generation == 0 or stored.is_released
         # A worker that the scheduler calls running, and that shows no sign of life, is cut off.
         is_waiting = placed.state is PlacedState.QUEUED or is_new
@@ -211,13 +215,12 @@ class PlacedWorkers:
         view, stored = self._asked(run), self._stored(run)
         if view.silent:
             return f"{self.machine.name} does not answer: {view.silent}"
-        placed = view.placed.get(run.name)
-        if placed is not None and placed.state is not PlacedState.ENDED:
-            return f"placed on {self.machine.name}: {placed.words}{self._lacking(run)}"
-        why = b""
-        if stored is not None and stored.is_released:
-            why = self.store.read(key_of(run.name, released_name(stored.generation))) or b""
-        reason = why.decode(errors="replace") or ("" if placed is None else placed.words)
+        placed, reason = view.placed.get(run.name), self._reason(stored)
+        is_given_up = stored is not None and stored.failed_workers >= MAX_STARTS
+        if placed is not None and placed.state is not PlacedState.ENDED and not is_given_up:
+            last = f"; its last worker failed: {reason}" if reason else ""
+            return f"placed on {self.machine.name}: {placed.words}{self._lacking(run)}{last}"
+        reason = reason or ("" if placed is None else placed.words)
         ended = f"its worker on {self.machine.name} has ended"
         return f"{ended}{f' ({reason})' if reason else ''}; it continues when submitted"
 
@@ -238,6 +241,9 @@ class PlacedWorkers:
         if not self.store.create(key_of(run.name, RESULT), json_bytes(ended)):
             # A worker was quicker: what it recorded counts, and is fetched at the next look.
             run.result.unlink(missing_ok=True)
+        # A worker that starts all the same finds that there is nothing to do.
+        with suppress(LauncherError):
+            self._end_at_scheduler(read_request(run))
         self._view = None
 
     def placement(self, run: RunDir) -> Placement:
@@ -247,7 +253,9 @@ class PlacedWorkers:
 
     def logs(self, run: RunDir, lines: int = LOG_LINES) -> list[str]:
         """Return the last lines of the worker's output, as the store has them."""
-        return log_tail(run.log, lines) or self.launcher.logs(job_name(read_request(run)), lines)
+        written = log_tail(run.log, lines)
+        written = written or self.launcher.logs(job_name(read_request(run)), lines)
+        return written or self._reason(self._stored(run)).splitlines()[-lines:]
 
     def _looked(self) -> _View:
         """Return what the store told a moment ago, or tells now."""
@@ -262,10 +270,25 @@ class PlacedWorkers:
     def _stored(self, run: RunDir) -> StoredRun | None:
         return self.runs().get(run.name)
 
+    def _reason(self, stored: StoredRun | None) -> str:
+        """Return why the last worker of a run failed, in its own words; empty if it did not."""
+        if stored is None or not stored.is_released:
+            return ""
+        why = self.store.read(key_of(stored.name, released_name(stored.generation)))
+        return (why or b"").decode(errors="replace")
+
     def _asked(self, run: RunDir) -> _View:
         """Return a view for which the scheduler was asked about a run."""
         view = self._looked()
         return view if run.name in view.asked else self.follow([run])
+
+    def _end_at_scheduler(self, request: TrainRequest) -> None:
+        """End an open job of ours, which has nothing left to do."""
+        name = job_name(request)
+        placed = self.launcher.find([name]).get(name)
+        is_ours = placed is not None and placed.comment == comment_of(request)
+        if placed is not None and is_ours and placed.state is not PlacedState.ENDED:
+            self.launcher.stop(name, at_once=True)
 
     def _is_open(self, name: str, comment: str) -> bool:
         """Return whether the scheduler has an open job of a run; end one that is cut off.

@@ -10,6 +10,8 @@ from typing import Final, Protocol
 from backends.local_gpu.jobs.run_dir import RunDir
 from backends.local_gpu.jobs.worker_record import Worker
 
+MAX_STARTS: Final = 3
+"""Starts in a row without a new checkpoint, after which a run is given up."""
 LOG_LINES: Final = 12
 """Lines of a worker's output that are shown."""
 

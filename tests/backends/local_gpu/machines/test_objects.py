@@ -69,6 +69,12 @@ def test_starts_are_counted_since_the_newest_checkpoint(objects, starts):
     assert stored(**objects).failed_starts == starts
 
 
+def test_a_submission_without_a_worker_is_no_failed_worker():
+    placements = {placed_name(number): 1.0 for number in (1, 2, 3)}
+    run = stored(**placements, **{claim_name(1): 2.0, released_name(1): (3.0, 9)})
+    assert (run.failed_starts, run.failed_workers) == (3, 1)
+
+
 @given(st.lists(st.tuples(st.integers(0, 10**8), st.integers(1, 999)), unique=True))
 def test_checkpoints_are_listed_newest_first(found):
     run = stored(**{checkpoint_name(step, generation): 1.0 for step, generation in found})
