@@ -2,7 +2,11 @@
 
 import contextlib
 import json
+import os
+import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -20,9 +24,17 @@ from controller.server.api.listener import HttpServer
 from controller.server.app import create_app
 from controller.server.limits import Limits
 from controller.spec.settings import ServeSettings
+from tests.children import child as started
 
 TOKEN = "a-token-for-tests"
 BASE = "small-ko"
+RUN = """
+import os, sys
+from pathlib import Path
+from controller.cli.serve import command
+sys.executable = os.environ.get("PYTHON_OF_CHILDREN", sys.executable)
+command.main(sys.argv[2:], obj={"folder": Path(sys.argv[1]), "json": False})
+"""
 
 
 class Trainer(ScriptedBackend):
@@ -133,3 +145,23 @@ def refused(call, *arguments, **options):
     assert error.request_id.startswith("req_")
     assert set(error.body) == {"message", "type", "param", "code"}
     return error.status_code, error.code, error.param
+
+
+@contextlib.contextmanager
+def process(root, *, token=TOKEN, arguments=(), files=None):
+    """Start the command; yield the process, its greeting, and a client."""
+    environment = {**os.environ, "FTCTL_SERVE_TOKEN": token, "PYTHONUNBUFFERED": "1"}
+    given = [sys.executable, "-c", RUN, str(root), "--port", "0", *arguments]
+    if files is not None:
+        given = ["bash", "-c", f'ulimit -n {files}; exec "$@"', "bash", *given]
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with started(given, env=environment, **output) as child:
+        greeting = ""
+        while not greeting.endswith("follows them.\n"):
+            line = child.stdout.readline()
+            assert line, child.stderr.read()
+            greeting += line
+        url = re.search(r"http://\S+/v1", greeting)[0]
+        made = re.search(r"Token, made for this run: (\S+)", greeting)
+        with openai.OpenAI(api_key=made[1] if made else token, base_url=url) as client:
+            yield child, greeting, client

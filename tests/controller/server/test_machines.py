@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
-from serve_helpers import BASE, lines, serving, until, upload
+import yaml
+from serve_helpers import BASE, lines, process, serving, until, upload
 
 from backends.contract.jobs import Hardware as Wanted
 from backends.launchers import table
@@ -72,6 +73,28 @@ def test_a_job_of_a_client_is_placed_and_its_model_comes_back(tmp_path, schedule
     (run,) = (tmp_path / ".ftctl" / "runs").iterdir()
     assert (run / "model").is_dir()
     assert (tmp_path / "shared" / "runs" / run.name / "result.json").is_file()
+
+
+@pytest.mark.torch
+def test_the_command_knows_the_machines_of_the_settings(tmp_path, eventually):
+    make_base(tmp_path / "models" / BASE)
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    machine = {"launcher": "manual", "runs": str(shared), "runtime": {"venv": "/opt/ftctl"}}
+    serve = {"base_models": [f"../models/{BASE}"], "hardware": {"machine": "spot"}}
+    text = yaml.safe_dump({"machines": {"spot": machine}, "serve": serve})
+    (tmp_path / "ftctl.yaml").write_text(text)
+    (tmp_path / "finetunes").mkdir()
+    with process(tmp_path) as (_, greeting, client):
+        assert "Jobs train on: spot\n" in greeting
+        job = client.fine_tuning.jobs.create(model=BASE, training_file=upload(client).id)
+        eventually(
+            lambda: (
+                list(shared.glob("jobs/ftctl-job-*.json"))
+                or client.fine_tuning.jobs.retrieve(job.id).error
+            )
+        )
+        assert client.fine_tuning.jobs.retrieve(job.id).error is None
 
 
 @pytest.mark.torch

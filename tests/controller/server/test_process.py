@@ -1,32 +1,19 @@
 """The command as a process: its greeting, its end by each signal, memory, a real training."""
 
 import contextlib
-import os
 import re
 import resource
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-import openai
 import pytest
-from serve_helpers import BASE, TOKEN, lines, refused, until, upload
+from serve_helpers import BASE, lines, process, refused, until, upload
 
 from controller.cli.serve import command
 from controller.errors import FtctlError, InvalidInput, LockHeld
-from tests.children import child as started
 from tests.tiny_base import make_base
-
-RUN = """
-import os, sys
-from pathlib import Path
-from controller.cli.serve import command
-sys.executable = os.environ.get("PYTHON_OF_CHILDREN", sys.executable)
-command.main(sys.argv[2:], obj={"folder": Path(sys.argv[1]), "json": False})
-"""
 
 
 @pytest.fixture
@@ -43,26 +30,6 @@ def repository(root):
     (root / "finetunes").mkdir()
     (root / "ftctl.yaml").write_text(f"serve: {{base_models: [../models/{BASE}]}}\n")
     return root
-
-
-@contextlib.contextmanager
-def process(root, *, token=TOKEN, arguments=(), files=None):
-    """Start the command; yield the process, its greeting, and a client."""
-    environment = {**os.environ, "FTCTL_SERVE_TOKEN": token, "PYTHONUNBUFFERED": "1"}
-    given = [sys.executable, "-c", RUN, str(root), "--port", "0", *arguments]
-    if files is not None:
-        given = ["bash", "-c", f'ulimit -n {files}; exec "$@"', "bash", *given]
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with started(given, env=environment, **output) as child:
-        greeting = ""
-        while not greeting.endswith("follows them.\n"):
-            line = child.stdout.readline()
-            assert line, child.stderr.read()
-            greeting += line
-        url = re.search(r"http://\S+/v1", greeting)[0]
-        made = re.search(r"Token, made for this run: (\S+)", greeting)
-        with openai.OpenAI(api_key=made[1] if made else token, base_url=url) as client:
-            yield child, greeting, client
 
 
 def run(root, *arguments):
