@@ -98,8 +98,7 @@ class Round:
         }
 
     def _is_recorded(self) -> bool:
-        [*locks] = self.story.root.glob("finetunes*.lock*")
-        return bool(locks) and '"model_id"' in locks[0].read_text()
+        return bool(self.story.builds())
 
     def _wait_for_claim(self, controller) -> None:
         end = time.monotonic() + 120

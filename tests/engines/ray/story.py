@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from controller.lockfile.store import LOCKFILE
 from tests.children import ROOT
 from tests.engines.ray.cluster import Cluster
 from tests.tiny_base import make_base
@@ -97,10 +98,14 @@ class Story:
         assert done.returncode in codes, done.stdout
         return done.stdout
 
-    def record(self):
-        """Return the record of the fine-tune in the lockfile."""
-        [path] = self.root.glob("finetunes*.lock*")
-        return json.loads(path.read_text())
+    def builds(self) -> dict[str, str]:
+        """Return the recorded builds of the fine-tune: model ID by fingerprint."""
+        lockfile = self.root / LOCKFILE
+        if not lockfile.exists():
+            return {}
+        entry = json.loads(lockfile.read_text())["finetunes"].get(NAME, {})
+        builds = entry.get("builds", {}).items()
+        return {fingerprint: build["model_id"] for fingerprint, build in builds}
 
     def losses(self):
         """Return the losses of the only run, by step and kind."""
