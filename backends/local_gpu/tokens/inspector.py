@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -81,7 +82,7 @@ class LocalInspector:
         if self.max_tokens_per_batch is not None:
             parts.append({"max_tokens_per_batch": self.max_tokens_per_batch})
         # Without the packages for rendering, fewer examples are refused.
-        parts.append(self._templates is not None)
+        parts.append(self._can_render)
         if self.base_model.revision is not None:
             # Without the tokenizer, no example is refused for its control tokens.
             parts += [self.base_model.identity, (folder / "tokenizer.json").is_file()]
@@ -206,14 +207,19 @@ class LocalInspector:
     def _tokenizer_is_here(self) -> bool:
         return (model_folder(self.base_model) / "tokenizer.json").is_file()
 
+    @property
+    def _can_render(self) -> bool:
+        """True if the files and packages for rendering are here.
+
+        Every plan asks for the identity, so nothing is imported and no template compiled for it.
+        """
+        has_template = self.max_length is None and self._tokenizer_is_here
+        return has_template and find_spec("jinja2") is not None
+
     @cached_property
     def _templates(self) -> ModuleType | None:
-        """Module that reads chat templates; None where files or packages are missing.
-
-        The identity needs no more than that: every plan asks for it, and compiling the template of
-        a large model takes tenths of a second.
-        """
-        if self.max_length is not None or not self._tokenizer_is_here:
+        """Module that reads chat templates; None where files or packages are missing."""
+        if not self._can_render:
             return None
         try:
             return _import("backends.local_gpu.templates.chat_templates")
