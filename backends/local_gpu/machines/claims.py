@@ -19,6 +19,7 @@ from backends.local_gpu.machines.objects import (
     CLAIMS,
     CLOCK,
     HEARTBEAT,
+    MARK,
     RESULT,
     RUNS,
     StoredRun,
@@ -49,6 +50,20 @@ def lost_after_s() -> float:
         return max(1.0, float(os.environ[LOST]))
     except (KeyError, ValueError):
         return _LOST_S
+
+
+def mark_of(store: SharedStore) -> str:
+    """Return the mark of a store, which the first who asks makes.
+
+    Raises:
+        StoreError: The store refuses or does not answer.
+    """
+    key = f"{RUNS}{MARK}"
+    mark = store.read(key)
+    if mark is None:
+        store.create(key, secrets.token_hex(8).encode())
+        mark = store.read(key)
+    return (mark or b"").decode()
 
 
 def list_runs(store: SharedStore) -> dict[str, StoredRun]:

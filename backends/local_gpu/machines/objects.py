@@ -24,6 +24,8 @@ from backends.stores.objects import StoredObject
 RUNS: Final = "runs/"
 CLOCK: Final = "clock"
 """Object that is written to learn the time by the store's own clock: of all runs, or in one."""
+MARK: Final = "mark"
+"""Object that tells this store from all others: made once, a copy of the store has it too."""
 REQUEST: Final = "request.json"
 HEARTBEAT: Final = "heartbeat.json"
 CANCEL: Final = "cancel"

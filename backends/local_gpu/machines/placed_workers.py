@@ -25,7 +25,7 @@ from backends.local_gpu.jobs.run_dir import RunDir, folder_stem, read_request
 from backends.local_gpu.jobs.worker_record import Worker
 from backends.local_gpu.jobs.workers.workers import LOG_LINES, MAX_STARTS, WorkerState
 from backends.local_gpu.json_files import json_bytes, parse_json, read_json
-from backends.local_gpu.machines.claims import list_run, list_runs, lost_after_s
+from backends.local_gpu.machines.claims import list_run, list_runs, lost_after_s, mark_of
 from backends.local_gpu.machines.mirror import make_mirror, refresh
 from backends.local_gpu.machines.objects import (
     CANCEL,
@@ -53,9 +53,15 @@ _LOOK_AGAIN_S: Final = (0.5, 2.0, 5.0)
 """Pauses before the looks for a job whose submission got no answer."""
 
 
-def job_name(request: TrainRequest) -> str:
-    """Return the name of a request's job, the same at every scheduler."""
-    key = hashlib.sha256(f"{request.fingerprint} {request.attempt}".encode()).hexdigest()[:_DIGITS]
+def job_name(request: TrainRequest, mark: str) -> str:
+    """Return the name of a request's job, the same at every scheduler.
+
+    Args:
+        request: The request.
+        mark: Of the store. Two teams on one cluster may train the same in stores of their own.
+    """
+    key = f"{request.fingerprint} {request.attempt} {mark}"
+    key = hashlib.sha256(key.encode()).hexdigest()[:_DIGITS]
     name = re.sub(r"[^a-z0-9]+", "-", request.name.lower())[:_LONGEST].strip("-")
     return f"ftctl-{name}-{key}"
 
@@ -98,6 +104,8 @@ class PlacedWorkers:
     report: Report
     _view: _View | None = None
     _is_trusted: bool = False
+    _mark: str = ""
+    """Mark of the store, once it was read."""
 
     def runs(self) -> Mapping[str, StoredRun]:
         """Return the runs of the store by their names.
@@ -124,8 +132,8 @@ class PlacedWorkers:
             one = view.stored.get(run.name)
             if one is None or not (one.has(RESULT) or one.is_held(lost_s)):
                 request = read_request(run)
-                names[job_name(request)] = run.name
-                comments[job_name(request)] = comment_of(request)
+                names[self._job_name(request)] = run.name
+                comments[self._job_name(request)] = comment_of(request)
         silent, found = "", dict[str, Placed]()
         if names:
             try:
@@ -171,8 +179,8 @@ class PlacedWorkers:
             require_conditions(self.store)
             self._is_trusted = True
         request = read_request(run)
-        name, comment = job_name(request), comment_of(request)
-        if self._is_open(name, comment):
+        name, comment = self._job_name(request), comment_of(request)
+        if self._is_open(run, name, comment):
             return
         placement = self._placement(run, request.hardware, name, comment)
         write_placed(self.store, run, self.report)
@@ -206,6 +214,9 @@ class PlacedWorkers:
             # Whatever starts workers does so again and again: this is where a run is given up.
             return WorkerState.GONE
         is_new = stored is None or stored.generation == 0 or stored.is_released
+        if is_new and _is_stopped_waiting(placed, stored):
+            # Ray ends a job that waits only when it would start: then the worker stops at the mark.
+            return WorkerState.GONE
         # A worker that the scheduler calls running, and that shows no sign of life, is cut off.
         is_waiting = placed.state is PlacedState.QUEUED or is_new
         return WorkerState.WAITING if is_waiting else WorkerState.GONE
@@ -217,6 +228,8 @@ class PlacedWorkers:
             return f"{self.machine.name} does not answer: {view.silent}"
         placed, reason = view.placed.get(run.name), self._reason(stored)
         is_given_up = stored is not None and stored.failed_workers >= MAX_STARTS
+        if placed is not None and _is_stopped_waiting(placed, stored):
+            return f"stopped while it waited on {self.machine.name}; it continues when submitted"
         if placed is not None and placed.state is not PlacedState.ENDED and not is_given_up:
             last = f"; its last worker failed: {reason}" if reason else ""
             return f"placed on {self.machine.name}: {placed.words}{self._lacking(run)}{last}"
@@ -228,7 +241,7 @@ class PlacedWorkers:
         """Ask the worker to stop by the store; end a job that only waits at its scheduler."""
         mark = CANCEL if run.cancel.exists() else PAUSE
         self.store.write(key_of(run.name, mark), b"")
-        name = job_name(read_request(run))
+        name = self._job_name(read_request(run))
         placed = self.launcher.find([name]).get(name)
         # A worker that lives sees the mark, and has all the time that it needs to save its work.
         if placed is not None and (at_once or placed.state is PlacedState.QUEUED):
@@ -249,13 +262,18 @@ class PlacedWorkers:
     def placement(self, run: RunDir) -> Placement:
         """Return the job of a run, as it is placed."""
         request = read_request(run)
-        return self._placement(run, request.hardware, job_name(request), comment_of(request))
+        return self._placement(run, request.hardware, self._job_name(request), comment_of(request))
 
     def logs(self, run: RunDir, lines: int = LOG_LINES) -> list[str]:
         """Return the last lines of the worker's output, as the store has them."""
         written = log_tail(run.log, lines)
-        written = written or self.launcher.logs(job_name(read_request(run)), lines)
+        written = written or self.launcher.logs(self._job_name(read_request(run)), lines)
         return written or self._reason(self._stored(run)).splitlines()[-lines:]
+
+    def _job_name(self, request: TrainRequest) -> str:
+        if not self._mark:
+            self._mark = mark_of(self.store)
+        return job_name(request, self._mark)
 
     def _looked(self) -> _View:
         """Return what the store told a moment ago, or tells now."""
@@ -284,13 +302,13 @@ class PlacedWorkers:
 
     def _end_at_scheduler(self, request: TrainRequest) -> None:
         """End an open job of ours, which has nothing left to do."""
-        name = job_name(request)
+        name = self._job_name(request)
         placed = self.launcher.find([name]).get(name)
         is_ours = placed is not None and placed.comment == comment_of(request)
         if placed is not None and is_ours and placed.state is not PlacedState.ENDED:
             self.launcher.stop(name, at_once=True)
 
-    def _is_open(self, name: str, comment: str) -> bool:
+    def _is_open(self, run: RunDir, name: str, comment: str) -> bool:
         """Return whether the scheduler has an open job of a run; end one that is cut off.
 
         Raises:
@@ -308,6 +326,7 @@ class PlacedWorkers:
                     "End that job, or give it another name.",
                 )
             if placed.state is PlacedState.QUEUED:
+                self.store.remove([key_of(run.name, PAUSE)])
                 return True
             if deadline is None:
                 self.launcher.stop(name, at_once=True)
@@ -354,3 +373,8 @@ class PlacedWorkers:
         if has.nodes is not None and has.nodes < hardware.nodes:
             return f"; it asks for {hardware.nodes} nodes, and the machine has {has.nodes}"
         return ""
+
+
+def _is_stopped_waiting(placed: Placed, stored: StoredRun | None) -> bool:
+    is_stopped = stored is not None and (stored.has(CANCEL) or stored.has(PAUSE))
+    return is_stopped and placed.state is PlacedState.QUEUED

@@ -8,6 +8,8 @@ import pytest
 
 from backends.contract.jobs import Hardware, Machine
 from backends.launchers import table
+from backends.local_gpu.backend import LocalGpuBackend
+from backends.local_gpu.jobs.devices import CPU_DEVICES
 from backends.local_gpu.machines.claims import LOST
 from backends.local_gpu.machines.scratch import SCRATCH
 from tests.backends.local_gpu.machines.scheduler import Scheduler
@@ -68,3 +70,17 @@ def backend(backend, machine, scheduler):
     assert not scheduler.submitted
     backend.use_machines({"cluster": machine})
     return backend
+
+
+@pytest.fixture
+def elsewhere(tmp_path, machine):
+    """The backend of another machine of ftctl, with a state folder of its own."""
+    other = LocalGpuBackend(tmp_path / "elsewhere")
+    other.use_machines({"cluster": machine})
+    return other
+
+
+@pytest.fixture
+def two_devices(monkeypatch):
+    """Let two nodes on this machine have a device each."""
+    monkeypatch.setenv(CPU_DEVICES, "4096,4096")

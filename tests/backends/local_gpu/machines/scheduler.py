@@ -28,6 +28,7 @@ class Scheduler:
         forgets: It knows of no job, whatever it runs.
         lies: It calls every job ended.
         loses: The answer to a submission is lost after the job was placed.
+        keeps: It ends no job that waits, as Ray.
         kills_in_s: Seconds in which it ends a job at once, as it promises.
         elsewhere: Folder that the jobs find under the path of the store; empty for the store's own.
     """
@@ -38,6 +39,7 @@ class Scheduler:
     forgets: bool = False
     lies: bool = False
     loses: bool = False
+    keeps: bool = False
     kills_in_s: float = 30.0
     elsewhere: str = ""
     queued: dict = dataclasses.field(default_factory=dict)
@@ -87,7 +89,8 @@ class Scheduler:
 
     def stop(self, name, *, at_once):
         self._answer()
-        self.queued.pop(name, None)
+        if not self.keeps:
+            self.queued.pop(name, None)
         if name in self.started and self.started[name][0].poll() is None:
             self.started[name][0].send_signal(signal.SIGKILL if at_once else signal.SIGTERM)
 

@@ -12,11 +12,9 @@ import pytest
 from backends.contract.errors import BackendError, SubmissionUnknown
 from backends.contract.jobs import Hardware, JobState
 from backends.launchers.launcher import LauncherError, Placed, PlacedState
-from backends.local_gpu.backend import LocalGpuBackend
-from backends.local_gpu.jobs.devices import CPU_DEVICES
 from backends.local_gpu.json_files import read_lines
 from backends.local_gpu.machines import machines
-from backends.local_gpu.machines.claims import LOST, take_claim
+from backends.local_gpu.machines.claims import LOST, mark_of, take_claim
 from backends.local_gpu.machines.placed_workers import comment_of, job_name
 from backends.stores.folder import FolderStore
 from backends.stores.objects import StoreError
@@ -30,20 +28,6 @@ LONG = {"num_train_epochs": 30, "lora_dropout": 0.1, "per_device_train_batch_siz
 def often(monkeypatch):
     """A checkpoint after every step."""
     monkeypatch.setenv("FTCTL_CHECKPOINT_SECONDS", "0")
-
-
-@pytest.fixture
-def elsewhere(tmp_path, machine):
-    """The backend of another machine of ftctl, with a state folder of its own."""
-    other = LocalGpuBackend(tmp_path / "elsewhere")
-    other.use_machines({"cluster": machine})
-    return other
-
-
-@pytest.fixture
-def two_devices(monkeypatch):
-    """Let two nodes on this machine have a device each."""
-    monkeypatch.setenv(CPU_DEVICES, "4096,4096")
 
 
 @pytest.fixture
@@ -213,7 +197,7 @@ def test_a_scheduler_is_believed_only_where_the_store_says_nothing(
     scheduler.is_full = True
     request = placed()
     job = backend.submit(request)
-    name = job_name(request)
+    name = job_name(request, mark_of(store))
     assert (job.state, job.error) == (
         JobState.QUEUED,
         "placed on cluster: PENDING (Resources)",
@@ -272,11 +256,15 @@ def test_a_submission_without_an_answer_is_looked_up(backend, placed, scheduler,
         backend.submit(other)
 
 
-def test_a_job_of_that_name_that_is_not_ours_is_refused(backend, placed, scheduler, monkeypatch):
+def test_a_job_of_that_name_that_is_not_ours_is_refused(
+    backend, placed, scheduler, store, monkeypatch
+):
     stranger = Placed(state=PlacedState.RUNNING, words="RUNNING", comment="mine")
     request = placed()
     monkeypatch.setattr(scheduler, "find", lambda names: dict.fromkeys(names, stranger))
-    with pytest.raises(BackendError, match=f"{job_name(request)} that ftctl did not place"):
+    with pytest.raises(
+        BackendError, match=f"{job_name(request, mark_of(store))} that ftctl did not place"
+    ):
         backend.submit(request)
     assert scheduler.submitted == []
 
@@ -298,24 +286,7 @@ def test_the_end_of_a_worker_is_awaited_as_long_as_its_scheduler_may_take(
     with pytest.raises(BackendError, match=r"has not ended it in 1 seconds \(RUNNING\)"):
         backend.submit(request)
     assert 1 <= time.monotonic() - began_s < 20
-    assert stopped == [(job_name(request), True)]
-    assert len(scheduler.submitted) == 1
-
-
-def test_a_job_that_waits_is_cancelled_from_another_machine(
-    backend, elsewhere, placed, scheduler, shared
-):
-    scheduler.is_full = True
-    request = placed()
-    job = backend.submit(request)
-    elsewhere.find_jobs([request.fingerprint])
-    elsewhere.cancel(job.id)
-    assert scheduler.queued == {}
-    elsewhere.cancel(job.id)
-    assert list(shared.glob("runs/*/cancel")) != []
-    time.sleep(2.1)
-    assert backend.observe([job.id])[job.id].state is JobState.CANCELLED
-    backend.submit(request)
+    assert stopped == [(job_name(request, mark_of(store)), True)]
     assert len(scheduler.submitted) == 1
 
 
