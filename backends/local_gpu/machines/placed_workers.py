@@ -327,6 +327,7 @@ class PlacedWorkers:
                 )
             if placed.state is PlacedState.QUEUED:
                 self.store.remove([key_of(run.name, PAUSE)])
+                self._view = None
                 return True
             if deadline is None:
                 self.launcher.stop(name, at_once=True)
