@@ -10,6 +10,7 @@ Of each run there are, below `runs/NAME/`:
 - `heartbeat.json`: replaced every few seconds by the worker; its time is the store's
 - `progress/`, `log/`: reports and output, in parts for each generation
 - `checkpoints/STEP-GENERATION.json`: names the files of a complete checkpoint; written last of it
+- `halvings/COUNT`: made once the batches were halved so often to fit the memory
 - `cancel`, `pause`: ask the worker to stop, for good or for now
 - `result.json`: made once, last of all
 """
@@ -37,10 +38,12 @@ PLACED: Final = "placed/"
 PROGRESS: Final = "progress/"
 LOG: Final = "log/"
 CHECKPOINTS: Final = "checkpoints/"
+HALVINGS: Final = "halvings/"
 PART: Final = 1 << 20
 """Bytes of a part of `progress` and `log`; the last part is replaced until it is full."""
 
 _CHECKPOINT: Final = re.compile(r"checkpoints/([0-9]+)-([0-9]+)\.json")
+_HALVINGS: Final = re.compile(r"halvings/([0-9]+)")
 _NUMBERED: Final = re.compile(r"(?:claims|placed|released)/([0-9]+)\.json")
 _KEY: Final = re.compile(r"runs/([0-9a-f]{16}-[0-9]+)/(.+)")
 
@@ -84,6 +87,11 @@ def part_name(kind: str, generation: int, part: int) -> str:
 def checkpoint_name(step: int, generation: int) -> str:
     """Return the name of the mark of a complete checkpoint."""
     return f"{CHECKPOINTS}{step:09d}-{generation:06d}.json"
+
+
+def halvings_name(count: int) -> str:
+    """Return the name of the mark that batches were halved so often."""
+    return f"{HALVINGS}{count:03d}"
 
 
 def step_of(name: str) -> int:
@@ -135,6 +143,12 @@ class StoredRun:
         found = [name for name in self.objects if _CHECKPOINT.fullmatch(name)]
         return sorted(found, reverse=True)
 
+    @property
+    def halvings(self) -> int:
+        """How often batches have to be halved to fit the memory, as far as workers found out."""
+        found = (_HALVINGS.fullmatch(name) for name in self.objects)
+        return max((int(one[1]) for one in found if one), default=0)
+
     def parts(self, kind: str) -> list[StoredObject]:
         """Return the parts of a growing file, oldest first."""
         found = [one for name, one in self.objects.items() if name.startswith(kind)]
@@ -147,7 +161,10 @@ class StoredRun:
 
     @property
     def failed_starts(self) -> int:
-        """Starts without a checkpoint since the newest one, but those that were asked to stop."""
+        """Starts without progress since the newest one, but those that were asked to stop.
+
+        A checkpoint is progress. So are batches that were halved: the next start needs less memory.
+        """
         return self._failed((CLAIMS, PLACED))
 
     @property
@@ -156,8 +173,9 @@ class StoredRun:
         return self._failed((CLAIMS,))
 
     def _failed(self, kinds: Iterable[str]) -> int:
-        steps = [name for name in self.objects if _CHECKPOINT.fullmatch(name)]
-        saved = max((self.objects[name].modified_s for name in steps), default=0.0)
+        marks = [*filter(_CHECKPOINT.fullmatch, self.objects)]
+        marks += filter(_HALVINGS.fullmatch, self.objects)
+        saved = max((self.objects[name].modified_s for name in marks), default=0.0)
         since = [one for one in self.objects.items() if one[1].modified_s > saved]
         # A worker that failed writes why; one that was asked to stop writes nothing.
         asked = sum(name.startswith(RELEASED) and one.bytes == 0 for name, one in since)

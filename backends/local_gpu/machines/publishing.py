@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+from backends.atomic_files import write_atomic
 from backends.contract.inspector import Json
 from backends.local_gpu.jobs.run_dir import RunDir
 from backends.local_gpu.json_files import json_bytes, parse_json, read_json
@@ -15,7 +16,9 @@ from backends.local_gpu.machines.objects import (
     CHECKPOINTS,
     PART,
     RESULT,
+    StoredRun,
     checkpoint_name,
+    halvings_name,
     key_of,
     part_name,
     step_of,
@@ -140,6 +143,33 @@ def fetch_checkpoint(
             continue
         return step, skipped
     return 0, skipped
+
+
+def send_halvings(store: SharedStore, run: RunDir, known: int) -> int:
+    """Mark in the store how often the batches of a run were halved, if that is news.
+
+    Args:
+        store: The store.
+        run: The run, on the node that ran out of memory or on another.
+        known: Halvings that the store has.
+
+    Returns:
+        Halvings that the store has now.
+
+    Raises:
+        StoreError: The store refuses or does not answer.
+    """
+    count = int((read_json(run.halvings) or {}).get("halvings", 0))
+    if count > known:
+        store.create(key_of(run.name, halvings_name(count)), b"")
+    return max(count, known)
+
+
+def fetch_halvings(run: RunDir, stored: StoredRun) -> int:
+    """Let a training begin with batches that were halved as often as before; return how often."""
+    if stored.halvings:
+        write_atomic(run.halvings, json_bytes({"halvings": stored.halvings}))
+    return stored.halvings
 
 
 def send_result(claim: Claim, run: RunDir, fingerprint: str, facts: Mapping[str, Json]) -> bool:

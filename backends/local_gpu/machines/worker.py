@@ -48,8 +48,10 @@ from backends.local_gpu.machines.placed_request import (
 from backends.local_gpu.machines.publishing import (
     Growing,
     fetch_checkpoint,
+    fetch_halvings,
     record_result,
     send_checkpoint,
+    send_halvings,
 )
 from backends.local_gpu.machines.scratch import scratch_folder
 from backends.lock_files import hand_on, try_lock
@@ -96,6 +98,7 @@ class Work:
         run: Its folder on this machine.
         fingerprint: Of the run.
         saved: Step of the newest checkpoint in the store.
+        halvings: Halvings of batches that the store knows of.
         facts: Facts of the placement, for the result.
         growing: Files that are copied to the store while they grow.
     """
@@ -104,6 +107,7 @@ class Work:
     run: RunDir
     fingerprint: str
     saved: int = 0
+    halvings: int = 0
     facts: dict[str, Json] = field(default_factory=dict)
     growing: tuple[Growing, ...] = ()
 
@@ -118,6 +122,7 @@ class Work:
         try:
             for one in self.growing:
                 one.send()
+            self.halvings = send_halvings(self.claim.store, self.run, self.halvings)
             self.saved = send_checkpoint(self.claim, self.run, self.fingerprint, self.saved)
         except StoreError as error:
             say(f"not reported: {error.message}")
@@ -195,12 +200,15 @@ def work_along(store: SharedStore, name: str, node: int, stop: Stop) -> int:
         run = RunDir(path=state / "runs" / name)
         run.path.mkdir(parents=True)
         fetch_placed(store, placed, run)
+        stored = list_run(store, name)
+        halvings = fetch_halvings(run, stored)
         if call.step:
-            marks = [one for one in list_run(store, name).checkpoints if step_of(one) == call.step]
+            marks = [one for one in stored.checkpoints if step_of(one) == call.step]
             fetch_checkpoint(store, run, placed.fingerprint, marks)
         join_nodes(call, node, _nodes(placed))
         _start(run)
         _await_end(run, stop, lambda: is_on(store, name, call))
+        send_halvings(store, run, halvings)
         sys.stdout.write(run.log.read_text(errors="replace") if run.log.exists() else "")
     return STOPPED if stop.asked else 0
 
@@ -249,7 +257,7 @@ def _resume(made: Work, before: StoredRun) -> None:
     claim = made.claim
     reported, lost = _reported(claim.store, before)
     step, skipped = fetch_checkpoint(claim.store, made.run, made.fingerprint, before.checkpoints)
-    made.saved = step
+    made.saved, made.halvings = step, fetch_halvings(made.run, before)
     for why in skipped:
         made.say(f"{why}; an earlier one is used, or none")
     if claim.generation > 1:

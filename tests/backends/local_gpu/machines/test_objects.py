@@ -10,6 +10,7 @@ from backends.local_gpu.machines.objects import (
     StoredRun,
     checkpoint_name,
     claim_name,
+    halvings_name,
     key_of,
     part_name,
     placed_name,
@@ -63,6 +64,9 @@ def test_a_run_is_held_by_a_worker_that_shows_signs_of_life(objects, is_held):
         # A checkpoint is progress.
         ({placed_name(1): 1.0, claim_name(1): 2.0, checkpoint_name(5, 1): 3.0}, 0),
         ({placed_name(1): 1.0, checkpoint_name(5, 1): 3.0, placed_name(2): 4.0}, 1),
+        # So are smaller batches, which the memory may do for.
+        ({claim_name(1): 2.0, halvings_name(1): 3.0, released_name(1): (4.0, 9)}, 0),
+        ({claim_name(1): 2.0, halvings_name(1): 3.0, claim_name(2): 4.0}, 1),
     ],
 )
 def test_starts_are_counted_since_the_newest_checkpoint(objects, starts):
@@ -73,6 +77,11 @@ def test_a_submission_without_a_worker_is_no_failed_worker():
     placements = {placed_name(number): 1.0 for number in (1, 2, 3)}
     run = stored(**placements, **{claim_name(1): 2.0, released_name(1): (3.0, 9)})
     assert (run.failed_starts, run.failed_workers) == (3, 1)
+
+
+def test_the_most_halvings_count():
+    assert stored().halvings == 0
+    assert stored(**{halvings_name(count): 1.0 for count in (2, 10, 1)}).halvings == 10
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**8), st.integers(1, 999)), unique=True))

@@ -151,6 +151,27 @@ def test_a_result_comes_last_and_takes_the_checkpoints_with_it(store, run, here)
     assert json.loads(here.result.read_text()) == ended | {"facts": {"steps": 10, "workers": 1}}
 
 
+def test_halved_batches_are_kept_for_the_next_worker_on_every_node(store, run, tmp_path):
+    assert publishing.send_halvings(store, run, 0) == 0
+    # The node that runs out of memory may be any of them.
+    run.halvings.write_bytes(json_bytes({"halvings": 2}))
+    assert publishing.send_halvings(store, run, 0) == 2
+    stored = list_run(store, NAME)
+    other = RunDir(path=tmp_path / "other" / NAME)
+    other.path.mkdir(parents=True)
+    assert publishing.fetch_halvings(other, stored) == 2
+    assert json.loads(other.halvings.read_text()) == {"halvings": 2}
+    before = stored.objects["halvings/002"].modified_s
+    for known in (0, 2):
+        publishing.send_halvings(store, other, known)
+    assert list_run(store, NAME).objects["halvings/002"].modified_s == before
+
+
+def test_a_training_that_halved_nothing_begins_with_whole_batches(store, run):
+    assert publishing.fetch_halvings(run, list_run(store, NAME)) == 0
+    assert not run.halvings.exists()
+
+
 class Failing(FolderStore):
     """A store that does not answer for a while."""
 
