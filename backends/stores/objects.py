@@ -13,6 +13,8 @@ PIECE: Final = 8 << 20
 OBJECTS: Final = "objects/"
 BUILDS: Final = "builds/"
 ANSWERS: Final = "answers/"
+FILES: Final = "files/"
+"""Manifests of files for jobs on other machines."""
 LOCKS: Final = "locks/"
 PROBES: Final = "probes/"
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")

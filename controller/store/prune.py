@@ -17,6 +17,7 @@ from backends.stores.manifest import parse_manifest
 from backends.stores.objects import (
     ANSWERS,
     BUILDS,
+    FILES,
     OBJECTS,
     PROBES,
     ObjectStore,
@@ -147,6 +148,7 @@ def plan_pruning(
 ) -> Pruning:
     """Find out what to remove; nothing is removed yet.
 
+    Files for jobs on other machines stay: a machine may have its runs in the same folder or bucket.
     Manifests that this lockfile does not name may belong to another branch, or to another
     repository with the same store: they stay for as many days.
 
@@ -176,6 +178,8 @@ def plan_pruning(
         else:
             manifests.append(one)
             freed |= _pieces(store, one.key, is_going=True)
+    for one in store.find(FILES):
+        needed |= _pieces(store, one.key)
     pieces = [
         one
         for one in store.find(OBJECTS)

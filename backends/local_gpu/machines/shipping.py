@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from backends.stores.manifest import Manifest
-from backends.stores.objects import SharedStore, StoredObject
+from backends.stores.objects import FILES, SharedStore, StoredObject
 from backends.stores.pull import pull_files, read_manifest
 from backends.stores.push import Report, push_files
 
-_FILES: Final = "files/"
-"""Prefix of the manifests."""
 _BACKEND: Final = "local-gpu"
 
 
@@ -88,7 +86,7 @@ def push_folder(
         OSError: A file cannot be read.
     """
     empty = Manifest(fingerprint=owner, attempt=1, backend=_BACKEND, model_id="", files=())
-    digest, _ = push_files(store, _FILES, empty, folder, names, report)
+    digest, _ = push_files(store, FILES, empty, folder, names, report)
     return digest
 
 
@@ -101,7 +99,7 @@ def pull_folder(
         StoreError: They are missing or damaged, or the store does not answer.
         OSError: The disk refuses.
     """
-    pull_files(store, read_manifest(store, _FILES, owner, digest), folder, report)
+    pull_files(store, read_manifest(store, FILES, owner, digest), folder, report)
 
 
 def files_of(folder: Path) -> list[str]:

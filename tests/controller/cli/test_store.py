@@ -1,12 +1,15 @@
 """`ftctl store`, and what other commands do with a store, as people type them."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from backends.local_gpu.machines.shipping import pull_folder, push_folder
+from backends.stores.folder import FolderStore
 from tests.s3_server import BUCKET, KEYS, s3_server
 
 pytestmark = pytest.mark.usefixtures("installed")
@@ -249,6 +252,20 @@ def test_a_prune_removes_what_nothing_names(dormant, shared):
     code, text = dormant("apply", "-y")
     assert (code, "is in the store" in text) == (0, True)
     assert len(objects(shared, "builds")) == 2
+
+
+def test_a_prune_keeps_what_jobs_on_other_machines_need(dormant, shared, tmp_path):
+    """A machine has its runs in the same folder."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.jsonl").write_text("{}")
+    store, owner = FolderStore(shared), "ft1:" + "0" * 64
+    digest = push_folder(store, owner, tmp_path / "data", ["train.jsonl"])
+    for path in objects(shared, "."):
+        os.utime(path, (0, 0))
+    code, value = dormant.json("store", "prune", "--yes")
+    assert (code, len(value["builds"])) == (0, 1)
+    pull_folder(store, owner, digest, tmp_path / "there")
+    assert (tmp_path / "there" / "train.jsonl").read_text() == "{}"
 
 
 @pytest.mark.parametrize("how", ["pin", "git", "young", "unreadable", "shallow"])
