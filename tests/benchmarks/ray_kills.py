@@ -28,6 +28,8 @@ from tests.engines.ray.story import Story
 _TRAINING: Final = "training[./]train|jobs[./]device_queue|jobs[./]ranks"
 VICTIMS: Final = ("training", "worker", "supervisor", "raylet", "head", "controller")
 _EPOCHS: Final = 15
+_LATEST_S: Final = 20.0
+"""A training takes about as long, from the claim of its worker on."""
 _APPLY_S: Final = 600.0
 
 
@@ -156,7 +158,7 @@ def main(arguments: list[str]) -> int:
         print(f"undisturbed: {steps} steps", flush=True)
         for number in range(options.rounds):
             victim = options.kill or chance.choice(VICTIMS)
-            after_s = chance.uniform(0, 45)
+            after_s = chance.uniform(0, _LATEST_S)
             story = _story(Path(folder) / str(number), cluster, first.base)
             done = Round(cluster, story, chance)
             started = time.monotonic()
