@@ -13,6 +13,8 @@ from tests.tiny_base import make_base
 pytestmark = [pytest.mark.slurm, pytest.mark.torch, pytest.mark.timeout(2400)]
 EPOCHS = int(600 / max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
 """Enough to interrupt a training several times, and not many more on a machine that is busy."""
+SAME_STEPS = 40
+"""First steps of a training, which two nodes take as one does."""
 START_S = 600.0
 """Seconds that a worker may take to report its first step: it imports the training packages."""
 
@@ -20,10 +22,6 @@ START_S = 600.0
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     return make_base(tmp_path_factory.mktemp("base") / "tiny")
-
-
-SAME_STEPS = 40
-"""First steps of a training, which two nodes take as one does."""
 
 
 @pytest.fixture(scope="module")
