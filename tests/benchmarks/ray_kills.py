@@ -79,7 +79,7 @@ class Round:
         if not self._is_recorded():
             return [f"no build is recorded:\n{self.output[-1500:]}"]
         if len(self.story.runs()) != 1:
-            found.append(f"{len(self.story.runs())} runs")
+            return [f"runs: {', '.join(map(str, self.story.runs()))}\n{self.output[-1500:]}"]
         results = [*self.story.shared.glob("runs/*/result.json")]
         if len(results) != 1:
             found.append(f"{len(results)} results")

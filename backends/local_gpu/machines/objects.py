@@ -10,6 +10,8 @@ Of each run there are, below `runs/NAME/`:
 - `heartbeat.json`: replaced every few seconds by the worker; its time is the store's
 - `progress/`, `log/`: reports and output, in parts for each generation
 - `checkpoints/STEP-GENERATION.json`: names the files of a complete checkpoint; written last of it
+- `silent/GENERATION-PLACEMENT`: since when its scheduler calls a worker running that shows no sign
+  of life: the last one, which is lost, or its successor, which starts
 - `halvings/COUNT`: made once the batches were halved so often to fit the memory
 - `cancel`, `pause`: ask the worker to stop, for good or for now
 - `result.json`: made once, last of all
@@ -94,6 +96,11 @@ def halvings_name(count: int) -> str:
     return f"{HALVINGS}{count:03d}"
 
 
+def silent_name(run: "StoredRun") -> str:
+    """Return the name of the mark that the newest worker of a run was seen without a sign of life."""
+    return f"silent/{run.generation:06d}-{run.placements:06d}"
+
+
 def step_of(name: str) -> int:
     """Return the step of the mark of a checkpoint; -1 if the name is not that of one."""
     found = _CHECKPOINT.fullmatch(name)
@@ -123,6 +130,11 @@ class StoredRun:
     def is_released(self) -> bool:
         """True if the newest worker has ended and said so."""
         return self.has(released_name(self.generation))
+
+    @property
+    def is_unclaimed(self) -> bool:
+        """True if no worker has claimed the run, or the newest has released it."""
+        return self.generation == 0 or self.is_released
 
     def is_held(self, lost_s: float) -> bool:
         """Return True if a worker holds the run.

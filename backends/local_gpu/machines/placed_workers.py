@@ -36,6 +36,7 @@ from backends.local_gpu.machines.objects import (
     key_of,
     placed_name,
     released_name,
+    silent_name,
 )
 from backends.local_gpu.machines.placed_request import write_placed
 from backends.local_gpu.machines.placements import Command, placement_on
@@ -49,6 +50,8 @@ _WORKER: Final = "backends.local_gpu.machines.worker"
 _LONGEST: Final = 20
 """Characters of a fine-tune's name in the name of a job."""
 _DIGITS: Final = 12
+_STARTING: Final = 5
+"""A worker may start for so many times as long as it may show no sign of life later."""
 _LOOK_AGAIN_S: Final = (0.5, 2.0, 5.0)
 """Pauses before the looks for a job whose submission got no answer."""
 
@@ -213,12 +216,11 @@ class PlacedWorkers:
         if stored is not None and stored.failed_workers >= MAX_STARTS:
             # Whatever starts workers does so again and again: this is where a run is given up.
             return WorkerState.GONE
-        is_new = stored is None or stored.generation == 0 or stored.is_released
-        if is_new and _is_stopped_waiting(placed, stored):
+        if stored is None or stored.is_unclaimed:
             # Ray ends a job that waits only when it would start: then the worker stops at the mark.
-            return WorkerState.GONE
-        # A worker that the scheduler calls running, and that shows no sign of life, is cut off.
-        is_waiting = placed.state is PlacedState.QUEUED or is_new
+            is_over = _is_stopped_waiting(placed, stored)
+            return WorkerState.GONE if is_over else WorkerState.WAITING
+        is_waiting = placed.state is PlacedState.QUEUED or self._may_start(run, stored)
         return WorkerState.WAITING if is_waiting else WorkerState.GONE
 
     def words(self, run: RunDir) -> str:
@@ -274,6 +276,17 @@ class PlacedWorkers:
         if not self._mark:
             self._mark = mark_of(self.store)
         return job_name(request, self._mark)
+
+    def _may_start(self, run: RunDir, stored: StoredRun) -> bool:
+        """Return True if a running worker without a sign of life may be one that starts.
+
+        The scheduler does not tell whether it means a worker that is cut off or its successor.
+        """
+        mark = stored.objects.get(silent_name(stored))
+        if mark is None:
+            self.store.create(key_of(run.name, silent_name(stored)), b"")
+            return True
+        return stored.now_s - mark.modified_s < _STARTING * lost_after_s()
 
     def _looked(self) -> _View:
         """Return what the store told a moment ago, or tells now."""

@@ -245,6 +245,24 @@ def test_a_job_stays_where_it_was_placed_first(
     assert [placement.gpus for placement in scheduler.submitted] == [0, 0]
 
 
+def test_a_worker_that_follows_a_lost_one_may_take_its_time_to_start(
+    backend, placed, scheduler, store, monkeypatch, eventually
+):
+    monkeypatch.setenv(LOST, "1")
+    monkeypatch.setattr("backends.local_gpu.machines.placed_workers.FRESH_S", 0.0)
+    scheduler.is_full = True
+    job = backend.submit(request := placed())
+    take_claim(store, job.id.removeprefix("run-")).ended.set()  # it is cut off
+    starts = Placed(state=PlacedState.RUNNING, words="RUNNING", comment=comment_of(request))
+    monkeypatch.setattr(scheduler, "find", lambda names: dict.fromkeys(names, starts))
+    began_s = time.monotonic()
+    while time.monotonic() - began_s < 3:
+        assert backend.observe([job.id])[job.id].state is not JobState.INTERRUPTED
+        time.sleep(0.3)
+    # It hangs.
+    eventually(lambda: backend.observe([job.id])[job.id].state is JobState.INTERRUPTED)
+
+
 def test_a_submission_without_an_answer_is_looked_up(backend, placed, scheduler, monkeypatch):
     monkeypatch.setattr("backends.local_gpu.machines.placed_workers._LOOK_AGAIN_S", (0.0, 0.0))
     scheduler.is_full = scheduler.loses = True
