@@ -58,6 +58,7 @@ LAYERS = (
         "backends.local_gpu.planned_steps",
     ),
     ("backends.local_gpu.jobs.devices", "backends.local_gpu.jobs.rank_protocol"),
+    ("backends.local_gpu.jobs.run_module",),
     ("backends.local_gpu.jobs.child_process", "backends.local_gpu.jobs.run_dir"),
     ("backends.local_gpu.jobs.speeds", "backends.local_gpu.jobs.worker_record"),
     (

@@ -63,7 +63,8 @@ def _program(folder: Path) -> Path:
 
 
 def _command(folder: Path) -> list[str]:
-    return [sys.executable, "-m", "tests.warm_server", str(folder / "socket")]
+    run = [sys.executable, "-m", "backends.local_gpu.jobs.run_module"]
+    return [*run, "tests.warm_server", str(folder / "socket")]
 
 
 def _environment() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What stands in for Python where children shall start warm: see `warm_server.py`.
 
-    python -I -S warm_relay.py SOCKET -P -m MODULE ...
+    python -I -S warm_relay.py SOCKET -P -m RUN_MODULE MODULE ...
 
 Hands the files that it inherited, locks included, to the child, which alone holds them then; hands
 SIGTERM on; ends as the child ended.
@@ -43,8 +43,8 @@ def inherited() -> list[int]:
 
 files = inherited()
 path, *arguments = sys.argv[1:]
-if arguments[3] == "train":
-    wait_until_recorded(Path(arguments[4]) / "worker.json")
+if arguments[4] == "train":
+    wait_until_recorded(Path(arguments[5]) / "worker.json")
 request = {
     "arguments": arguments,
     "environment": dict(os.environ),

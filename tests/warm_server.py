@@ -1,7 +1,7 @@
 """A process that has imported the training packages and forks a child for each start asked for.
 
 Importing them takes seconds, each time anew, and far longer than training a tiny model. Each child
-is what `python -P -m MODULE ...` would be: a process of its own with the arguments, environment,
+is what `python -P -m RUN_MODULE MODULE ...` would be: a process of its own with the arguments, environment,
 folder and files of `warm_relay.py`, which stands in for Python and waits for it.
 
     python -m tests.warm_server SOCKET
@@ -24,7 +24,7 @@ from typing import NoReturn
 
 from backends.local_gpu.export import export_worker
 from backends.local_gpu.inference import engine_worker
-from backends.local_gpu.jobs import device_queue, ranks
+from backends.local_gpu.jobs import device_queue, ranks, run_module
 from backends.local_gpu.training import train
 
 MODULES = {module.__name__ for module in (engine_worker, train, device_queue, export_worker, ranks)}
@@ -35,9 +35,9 @@ ABOVE = 256
 
 
 def run(arguments: list[str]) -> NoReturn:
-    """Do what Python does with `-P -m MODULE ...`, and end as it would."""
-    safe, as_module, name, *rest = arguments
-    assert (safe, as_module) == ("-P", "-m")
+    """Do what Python does with `-P -m RUN_MODULE MODULE ...`, and end as it would."""
+    safe, as_module, runs, name, *rest = arguments
+    assert (safe, as_module, runs) == ("-P", "-m", run_module.__name__)
     assert name in MODULES
     sys.argv = [name, *rest]
     status = 1

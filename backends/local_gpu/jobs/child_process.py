@@ -17,6 +17,7 @@ from backends.lock_files import hand_on
 
 _DIE_WITH_PARENT: Final = 1
 """PR_SET_PDEATHSIG of Linux."""
+_RUN: Final = "backends.local_gpu.jobs.run_module"
 _QUANTIZATION: Final = "bitsandbytes"
 _PACKAGES: Final = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
 
@@ -61,7 +62,7 @@ def python_module(module: str, *arguments: str) -> list[str]:
         arguments: Arguments of the module.
     """
     # -P: a `json.py` in the folder where someone types `ftctl` must not become ours.
-    return [sys.executable, "-P", "-m", module, *arguments]
+    return [sys.executable, "-P", "-m", _RUN, module, *arguments]
 
 
 def spawn(command: list[str], log: Path, lock: int) -> int:
