@@ -120,4 +120,4 @@ class Story:
 
     def runs(self) -> list[Path]:
         """Return the folders of runs on this machine."""
-        return [path.parent for path in self.root.glob(".ftctl/**/request.json")]
+        return [path.parent for path in self.root.glob(".ftctl/runs/*/request.json")]
