@@ -9,16 +9,17 @@ When this process dies, the child's input ends, and the child with it.
 
 import itertools
 import json
+import os
 import queue
 import shutil
 import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
-from os import environ
 from pathlib import Path
 from typing import IO, Final, cast
 
@@ -30,9 +31,14 @@ from backends.local_gpu.inference.wire import PROMPTS, Message, describe_error, 
 from backends.local_gpu.jobs.child_process import child_environment, log_tail, python_module
 from backends.local_gpu.jobs.devices import DEVICE, is_cpu, visible_devices
 from backends.local_gpu.json_files import json_bytes
+from backends.lock_files import try_lock
 
 _PATIENCE_S: Final = 10.0
 """Seconds that a child may take to end after its input."""
+_LOCK: Final = "lock"
+"""File that a process keeps locked for as long as it has the folder of an engine."""
+_MADE_S: Final = 60.0
+"""Seconds after which a folder that nobody has locked is not about to be."""
 _SERVED: Final = 3
 """Models that a child that serves keeps loaded, the base model among them."""
 
@@ -63,7 +69,9 @@ class EngineProcess:
         """
         root = state.absolute() / "engines"
         root.mkdir(parents=True, exist_ok=True)
+        _sweep(root)
         self._folder = Path(tempfile.mkdtemp(dir=root))
+        self._lock = try_lock(self._folder / _LOCK)
         request: dict[str, Json] = {
             "base_model": asdict(base_model),
             "keep_base": serves,
@@ -76,7 +84,7 @@ class EngineProcess:
             (self._folder / "request.json").write_bytes(json_bytes(request))
             self.process = _start(self._folder, serves=serves)
         except BaseException:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._remove_folder()
             raise
         self._numbers = itertools.count()
         self._waiting: dict[int, queue.SimpleQueue[Message]] = {}
@@ -135,7 +143,7 @@ class EngineProcess:
         self.process.wait()
         self._outbox.put(None)
         self._end = fatal or describe_error(self._death())
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._remove_folder()
         for number in list(self._waiting):
             asker = self._waiting.pop(number, None)
             if asker is not None:
@@ -148,6 +156,12 @@ class EngineProcess:
             while (text := self._outbox.get()) is not None:
                 questions.write(text)
                 questions.flush()
+
+    def _remove_folder(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _death(self) -> BackendError:
         """Return the error for how the process ended."""
@@ -168,9 +182,19 @@ class EngineProcess:
         )
 
 
+def _sweep(root: Path) -> None:
+    """Remove what killed processes left behind: prompts are data, and nobody would look for them."""
+    for folder in root.iterdir():
+        with suppress(OSError):
+            is_new = time.time() - folder.stat().st_mtime < _MADE_S
+            if not is_new and (lock := try_lock(folder / _LOCK)) is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
+
+
 def _start(folder: Path, *, serves: bool) -> subprocess.Popen[bytes]:
     if serves:
-        device = visible_devices(environ)[-1]
+        device = visible_devices(os.environ)[-1]
         # An empty list hides every GPU from an engine that was given the CPU.
         chosen = {DEVICE: device, "CUDA_VISIBLE_DEVICES": "" if is_cpu(device) else device}
         command = python_module("backends.local_gpu.inference.engine_worker", str(folder))
@@ -183,7 +207,7 @@ def _start(folder: Path, *, serves: bool) -> subprocess.Popen[bytes]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=child_environment(environ) | chosen,
+            env=child_environment(os.environ) | chosen,
             start_new_session=True,
         )
 

@@ -3,6 +3,7 @@ import json
 import os
 import queue
 import random
+import shutil
 import signal
 import threading
 import time
@@ -309,3 +310,25 @@ def test_a_base_model_that_cannot_be_opened(world, tmp_path):
         assert whole(engine.generate(None, ask("a"), Sampling(max_tokens=2)))[1] == "length"
     finally:
         engine.close()
+
+
+def test_what_killed_processes_left_is_removed_and_what_lives_stays(world, warm):
+    del warm
+    root = world.state / "engines"
+    (living,) = root.iterdir()
+    left, begun = root / "left", root / "begun"
+    for folder in (left, begun):
+        folder.mkdir()
+        (folder / "prompts.jsonl").write_text("held out")
+    for folder in (left, living):
+        os.utime(folder, (0, 0))
+    other = open_engine(world.state, world.base)
+    try:
+        whole(other.generate(None, ask("a"), Sampling(max_tokens=1)))
+        found = {*root.iterdir()}
+        assert {living, begun} < found
+        assert left not in found
+    finally:
+        other.close()
+        shutil.rmtree(begun)
+    assert [*root.iterdir()] == [living]
