@@ -415,16 +415,15 @@ def test_every_field_of_a_spec_has_a_case():
     assert found == SPEC.keys() | SHOWN.keys() | ELSEWHERE
 
 
-@pytest.fixture
-def observed(repo, tmp_path, monkeypatch):
-    """Return a function that shows what a spec comes to."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("FAQ_URL", f"sqlite:///{tmp_path}/faq.db")
-    with closing(sqlite3.connect(tmp_path / "faq.db")) as database:
+def write_database(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
         database.execute("create table faq (q text, a text)")
         values = [(f"q{n}", f"a{n}") for n in range(40)]
         database.executemany("insert into faq values (?, ?)", values)
         database.commit()
+
+
+def write_tables(repo) -> None:
     rows = "q,a,s,b,n,g\n" + "".join(
         f"<b>q{n}</b>  {MAIL if n == 7 else ''},answer number {n},s{n},b{n},{n},{n % 5}\n"
         for n in range(40)
@@ -445,6 +444,9 @@ def observed(repo, tmp_path, monkeypatch):
     repo.write("finetunes/data/empty.csv", f"{rows},,s,b,1,1\n")
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         repo.write(f"models/tiny/{name}", "{}")
+
+
+def write_other_forms(repo) -> None:
     lines = (
         {"prompt": f"p{n}", "completion": f"c{n}", "instruction": f"i{n}", "output": "o"}
         for n in range(40)
@@ -466,6 +468,16 @@ def observed(repo, tmp_path, monkeypatch):
         for name, start in (("first", 0), ("second", 100))
     }
     write_xlsx(repo.root / "finetunes/data/book.xlsx", sheets)
+
+
+@pytest.fixture
+def observed(repo, tmp_path, monkeypatch):
+    """Return a function that shows what a spec comes to."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("FAQ_URL", f"sqlite:///{tmp_path}/faq.db")
+    write_database(tmp_path / "faq.db")
+    write_tables(repo)
+    write_other_forms(repo)
 
     def opener(settings: Settings):
         installed = backend_opener(repo.project)(settings)
