@@ -172,7 +172,8 @@ def _activations(shape: Shape, settings: Mapping[str, Any], batch: Batch, plan: 
     stream = _FLOAT if full or not plan.half else _HALF
     # The input and the output of the last normalisation, and the chosen positions of the latter.
     ends = batch.tokens * shape.hidden * ((2 if full else 1) * _FLOAT + 2 * width)
-    logit = _LOGITS + (_FLOAT if shape.caps_logits else 0)
+    # A cap keeps one more number; in 16 bits, others are smaller by as much.
+    logit = _LOGITS + (_FLOAT if shape.caps_logits and not plan.half else 0)
     head = min(batch.tokens * shape.vocabulary, plan.tile) * logit
     # What a layer's backpropagation needs beside what was kept.
     behind = batch.tokens * width * (shape.hidden + 2 * shape.inner * shape.active)
