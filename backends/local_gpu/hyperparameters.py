@@ -90,9 +90,10 @@ class _Common(BaseModel):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Precision of the matrix work; `auto` is bfloat16 on a GPU that has it, else float32. `float16`
     scales the losses, for GPUs without bfloat16 (T4, V100)."""
-    gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
+    gradient_checkpointing: Literal["auto", "selective", "on", "off"] = "auto"
     """`on` keeps only the input of each layer and computes the layer again: less memory, a third
-    more time, and exactly the same model. `auto` does so where the memory would not do without."""
+    more time, and exactly the same model. `selective` also keeps what attention gives and half of
+    the matrix products: about half of the extra time. `auto` takes the fastest that fits."""
 
     optim: Literal["adamw", "adamw_8bit"] = "adamw"
     """Optimiser; `adamw_8bit` keeps its state in a quarter of the memory. Needs bitsandbytes."""

@@ -19,6 +19,7 @@ import transformers
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from backends.local_gpu.hyperparameters import parse
+from backends.local_gpu.memory.checkpointing import ways
 from backends.local_gpu.memory.estimate import Batch, Plan, estimate
 from backends.local_gpu.memory.shape import read_shape
 from backends.local_gpu.memory.tile_size import ELEMENTS_ELSE
@@ -31,7 +32,7 @@ from backends.local_gpu.training.checkpoints import TrainingState
 from backends.local_gpu.training.ending.stopping import FILE, early_stopping_of
 from backends.local_gpu.training.loss import computing, labelled_loss
 from backends.local_gpu.training.parallel.parallel import Parallel
-from backends.local_gpu.training.start.fitting import checkpoint_layers
+from backends.local_gpu.training.start.checkpointing import checkpoint_layers
 from backends.local_gpu.training.tokenized_dataset import Tokens
 from tests.allocated import peak_of, resident
 
@@ -113,6 +114,14 @@ WAYS = {
     "lora-float32": {},
     "lora-bfloat16": {"dtype": "bfloat16"},
     "lora-checkpointing": {"gradient_checkpointing": "on"},
+    "lora-selective": {"gradient_checkpointing": "selective"},
+    "bfloat16-selective": {"dtype": "bfloat16", "gradient_checkpointing": "selective"},
+    "qlora-selective": {
+        "dtype": "bfloat16",
+        "quantization": "nf4",
+        "gradient_checkpointing": "selective",
+    },
+    "full-selective": {"finetuning_type": "full", "gradient_checkpointing": "selective"},
     "qlora-bfloat16": {"dtype": "bfloat16", "quantization": "nf4"},
     "dora-float32": {"use_dora": True},
     "full-float32": {"finetuning_type": "full"},
@@ -150,6 +159,11 @@ def batch():
     return collate(tokens, range(ROWS))
 
 
+def chosen(settings):
+    """Return the checkpointing of a training that fits."""
+    return ways(settings.get("gradient_checkpointing", "auto"))[0]
+
+
 def measured(folder, settings):
     """Return the most bytes that torch's allocator held in a step, weights included."""
     where = torch.device("cpu")
@@ -162,8 +176,7 @@ def measured(folder, settings):
     if dtype != torch.float32:
         share_inputs(trained)
     trained.train()
-    if settings.get("gradient_checkpointing") == "on":
-        checkpoint_layers(model)
+    checkpoint_layers(model, chosen(settings))
     learning = [one for one in trained.parameters() if one.requires_grad]
     optimiser = torch.optim.AdamW(learning, lr=1e-4, fused=True)
     inputs = batch()
@@ -202,7 +215,7 @@ def compared(folder, shape, way):
     plan = Plan(
         half=settings["dtype"] == "bfloat16",
         tile=ELEMENTS_ELSE,
-        checkpointing=settings.get("gradient_checkpointing") == "on",
+        checkpointing=chosen(settings),
         on_host=True,
     )
     expected = estimate(shape, settings, Batch(rows=ROWS, length=LENGTH), plan).total

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from backends.local_gpu.memory.checkpointing import Checkpointing, keeps_product
 from backends.local_gpu.memory.shape import Shape
 from backends.local_gpu.models.targets.selection import Kind, Targets, select
 
@@ -46,7 +47,7 @@ class Plan:
     """True if it computes in 16 bits."""
     tile: int
     """Most logits that exist at once."""
-    checkpointing: bool = False
+    checkpointing: Checkpointing = Checkpointing.OFF
     shards: int = 1
     """Devices that share the weights, their gradients and the optimiser's state of full tuning."""
     on_host: bool = False
@@ -115,7 +116,8 @@ def _sharded(shape: Shape, plan: Plan, activations: int, moments: float) -> Need
     # One layer computes while the next is gathered; what is outside the layers stays gathered.
     gathered = 2 * layer + outside
     # The products keep their weights in 16 bits until backpropagation has used them.
-    cast = 0 if not plan.half else _HALF * (layer if plan.checkpointing else in_layers)
+    at_once = in_layers if plan.checkpointing is Checkpointing.OFF else layer
+    cast = _HALF * at_once if plan.half else 0
     return Need(
         weights=_FLOAT * (numbers // plan.shards + gathered) + cast,
         adapter=0,
@@ -177,10 +179,31 @@ def _activations(shape: Shape, settings: Mapping[str, Any], batch: Batch, plan: 
     head = min(batch.tokens * shape.vocabulary, plan.tile) * logit
     # What a layer's backpropagation needs beside what was kept.
     behind = batch.tokens * width * (shape.hidden + 2 * shape.inner * shape.active)
-    if not plan.checkpointing:
+    if plan.checkpointing is Checkpointing.OFF:
         return shape.layers * layer + ends + max(head, behind)
-    kept = shape.layers * batch.tokens * shape.hidden * stream
-    return kept + max(ends + head, layer + behind)
+    inputs = shape.layers * batch.tokens * shape.hidden * stream
+    selected = 0
+    if plan.checkpointing is Checkpointing.SELECTIVE:
+        selected = int(batch.tokens * _selected(shape, settings, width))
+    # What was kept of a layer is released, or counted in it, once the layer is computed again.
+    others = (shape.layers - 1) * selected
+    return inputs + others + max(selected + ends + head, layer + behind)
+
+
+def _selected(shape: Shape, settings: Mapping[str, Any], width: int) -> float:
+    """Return the bytes that selective checkpointing keeps of a layer for each token."""
+    numbers = sum(out for _, out, into in shape.linear if keeps_product(into, out)) / shape.layers
+    if shape.experts:
+        joined = (2 if shape.gated else 1) * shape.inner
+        if keeps_product(shape.hidden, joined):
+            numbers += shape.active * joined
+        if keeps_product(shape.inner, shape.hidden):
+            numbers += shape.active * shape.hidden
+    if settings["finetuning_type"] != "full":
+        numbers += len(_targets(shape, settings)) / shape.layers * int(settings["r"])
+    # The probabilities of attention that is no kernel are computed again.
+    kernels = 0 if shape.eager else 1 - shape.fixed_attention / shape.layers
+    return numbers * width + kernels * (shape.queries * width + _FLOAT * shape.heads)
 
 
 def _layer(shape: Shape, settings: Mapping[str, Any], batch: Batch, width: int) -> float:

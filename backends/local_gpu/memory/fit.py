@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 from backends.contract.inspector import ExampleInspector
 from backends.contract.methods import DPO, KTO
 from backends.local_gpu.hardware import Share, share_of
+from backends.local_gpu.memory.checkpointing import Checkpointing, ways
 from backends.local_gpu.memory.estimate import Batch, Need, Plan, estimate
 from backends.local_gpu.memory.shape import Shape
 
@@ -66,7 +67,7 @@ class Fit:
     """Examples that go through the model at once."""
     accumulation: int
     """Batches that each device computes for a step."""
-    checkpointing: bool
+    checkpointing: Checkpointing
     fits: bool
     """False if it needs more than the device has."""
     sharded: bool = False
@@ -81,12 +82,12 @@ def fit(training: Training, usable: int | None) -> Fit:
         usable: Bytes that it may use; None if that is not known.
 
     Returns:
-        What fits in the largest batches, without checkpointing if possible; else the smallest.
+        What fits in the largest batches, with the least checkpointing; else the smallest.
     """
-    ways = list(_ways(training))
+    every = list(_ways(training))
     if usable is None:
-        return ways[0]
-    found = next((one for one in ways if one.need.total <= usable), ways[-1])
+        return every[0]
+    found = next((one for one in every if one.need.total <= usable), every[-1])
     return replace(found, fits=_SURE * found.need.total <= usable)
 
 
@@ -145,8 +146,7 @@ def _are_less(settings: Mapping[str, Any], changes: tuple[Change, ...]) -> bool:
 def _ways(training: Training) -> Iterator[Fit]:
     """Yield the ways to train, from the fastest to that with the least memory."""
     settings = training.settings
-    wanted = settings.get("gradient_checkpointing", "auto")
-    choices = {"on": (True,), "off": (False,)}.get(str(wanted), (False, True))
+    choices = ways(str(settings.get("gradient_checkpointing", "auto")))
     dtype = settings["dtype"]
     half = training.half if dtype == "auto" else dtype != "float32"
     limit = settings.get("max_tokens_per_batch")

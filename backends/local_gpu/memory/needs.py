@@ -83,8 +83,8 @@ def remark_of(found: Fit, training: Training) -> str:
     share = share_of(training.method, training.settings, training.gpus)
     if share is not None and found.accumulation != share.accumulation:
         parts.append(f"accumulated {found.accumulation} times")
-    if found.checkpointing:
-        parts.append("gradient checkpointing")
+    if found.checkpointing.words:
+        parts.append(found.checkpointing.words)
     return ", ".join(parts)
 
 

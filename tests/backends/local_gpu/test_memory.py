@@ -11,6 +11,7 @@ import pytest
 
 from backends.contract.jobs import BaseModel
 from backends.local_gpu.hyperparameters import parse
+from backends.local_gpu.memory.checkpointing import Checkpointing
 from backends.local_gpu.memory.estimate import Batch, Plan, estimate
 from backends.local_gpu.memory.fit import Training, fit, what_would_fit
 from backends.local_gpu.memory.needs import memory_of
@@ -113,8 +114,14 @@ def test_what_a_training_needs_is_what_it_consists_of(shape):
     )
     twice = estimate(shape, settings, Batch(rows=16, length=1024), plan)
     assert 1.9 < twice.activations / need.activations < 2.0
-    less = estimate(shape, settings, batch, Plan(half=True, tile=2**26, checkpointing=True))
-    assert less.activations < 0.2 * need.activations
+    selective, least = (
+        estimate(shape, settings, batch, Plan(half=True, tile=2**26, checkpointing=way)).activations
+        for way in (Checkpointing.SELECTIVE, Checkpointing.ON)
+    )
+    assert least < 0.2 * need.activations
+    # Of each layer but one: queries, keys, values, two outputs, attention, and 7 x 16 of the adapter.
+    kept = 35 * 8 * 1024 * (2 * (4 * 4096 + 2 * 1024 + 7 * 16) + 4 * 32)
+    assert selective == least + kept
     full = estimate(shape, parse("supervised", {"finetuning_type": "full"}), batch, plan)
     assert full.weights + full.optimiser >= 12 * shape.parameters
 
@@ -145,21 +152,25 @@ def test_whole_layers_are_trained_in_float32_beside_the_base(shape):
 def test_checkpointing_comes_before_smaller_batches_and_both_before_giving_up(shape):
     one = training(shape)
     whole = fit(one, None)
-    assert (whole.checkpointing, whole.size, whole.fits) == (False, 8, True)
+    assert (whole.checkpointing, whole.size, whole.fits) == (Checkpointing.OFF, 8, True)
     assert fit(one, 141 * GB) == whole
+    selective = fit(one, 40 * GB)
+    assert (selective.checkpointing, selective.size) == (Checkpointing.SELECTIVE, 8)
     saved = fit(one, 24 * GB)
-    assert (saved.checkpointing, saved.size, saved.fits) == (True, 8, True)
+    assert (saved.checkpointing, saved.size, saved.fits) == (Checkpointing.ON, 8, True)
     smaller = fit(training(shape, longest=8192), 24 * GB)
-    assert (smaller.checkpointing, smaller.fits) == (True, True)
+    assert (smaller.checkpointing, smaller.fits) == (Checkpointing.ON, True)
     assert smaller.size * smaller.accumulation == 8
     assert smaller.size < 8
     assert not fit(one, 12 * GB).fits
 
 
 def test_what_a_person_wrote_is_kept(shape):
-    assert fit(training(shape, gradient_checkpointing="on"), None).checkpointing
-    off = fit(training(shape, gradient_checkpointing="off"), 24 * GB)
-    assert (off.checkpointing, off.size < 8) == (False, True)
+    for way in ("on", "selective"):
+        assert fit(training(shape, gradient_checkpointing=way), None).checkpointing == way
+    for way in ("off", "selective"):
+        smaller = fit(training(shape, gradient_checkpointing=way), 24 * GB)
+        assert (smaller.checkpointing, smaller.size < 8) == (way, True)
     # Batches of kto are not split: examples lend each other their answers.
     assert fit(training(shape, longest=8192, method="kto"), 24 * GB).size == 8
     pairs, single = (fit(training(shape, method=one), None) for one in ("dpo", "supervised"))
@@ -173,6 +184,7 @@ def test_what_a_person_wrote_is_kept(shape):
         ({"dtype": "float32"}, 24, "dtype: bfloat16"),
         ({}, 12, "quantization: nf4"),
         ({"gradient_checkpointing": "off"}, 20, "gradient_checkpointing: auto"),
+        ({"gradient_checkpointing": "selective"}, 20, "gradient_checkpointing: auto"),
         ({}, 4, None),
     ],
 )
@@ -209,6 +221,9 @@ def test_a_plan_tells_what_is_needed_and_refuses_what_cannot_fit(shape, request_
     room = Room(device="0", size=24 * GB, half=True)
     found = memory_of(request, shape, Counts(), room)
     assert found.remark == "8 x 900 tokens, gradient checkpointing"
+    roomy = Room(device="0", size=48 * GB, half=True)
+    remark = memory_of(request, shape, Counts(), roomy).remark
+    assert remark == "8 x 900 tokens, selective gradient checkpointing"
     assert found.needs == sum(found.parts.values()) < found.has == room.size
     assert found.parts["Python and torch"] == room.size - room.usable > 0.5 * GB
     assert found.problem == found.remedy == ""
@@ -252,10 +267,15 @@ def test_a_machine_knows_its_memory_and_unknown_gpus_have_none(monkeypatch, tmp_
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 @pytest.mark.parametrize(
-    ("name", "way"), [("llama", "lora-float32"), ("gemma3-vision", "full-stopping")]
+    ("name", "way"),
+    [
+        ("llama", "lora-float32"),
+        ("gemma2", "bfloat16-selective"),
+        ("gemma3-vision", "full-stopping"),
+    ],
 )
 def test_estimates_are_near_what_the_allocator_counts(tmp_path, name, way):
-    """Two cells of the table in `tests/benchmarks/memory_estimates.py`."""
+    """Some cells of the table in `tests/benchmarks/memory_estimates.py`."""
     # Tests without the training packages import this file too.
     table = importlib.import_module("tests.benchmarks.memory_estimates")
     table.write_model(name, tmp_path)

@@ -104,6 +104,7 @@ def test_held_out_examples_that_decide_the_weights_are_an_input(make):
         {"hyperparameters": {"num_train_epochs": 3.0}},
         # Computes the same bits in less memory.
         {"hyperparameters": {"gradient_checkpointing": "on"}},
+        {"hyperparameters": {"gradient_checkpointing": "selective"}},
         {"evaluation": {"compare_to": ["base"], "max_tokens": 256, "metrics": []}},
         {"data": {"train": [{"path": "data/moved.csv"}], "held_out": {"fraction": 0.25}}},
         {"data": {"train": [{"path": "x.csv", "license": "MIT"}], "held_out": {"fraction": 0.5}}},

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from backends.contract.jobs import TrainRequest
 from backends.local_gpu.hardware import Share, share_of
 from backends.local_gpu.jobs.devices import CPU, DEVICE
+from backends.local_gpu.memory.checkpointing import ways
 from backends.local_gpu.memory.fit import Fit, Training, fit
 from backends.local_gpu.memory.room import room_of
 from backends.local_gpu.memory.shape import read_shape
@@ -19,6 +20,7 @@ from backends.local_gpu.memory.tile_size import ELEMENTS, ELEMENTS_ELSE
 from backends.local_gpu.models.model_folders import load_model
 from backends.local_gpu.training.parallel.parallel import Parallel, shard
 from backends.local_gpu.training.parallel.world import World
+from backends.local_gpu.training.start.checkpointing import checkpoint_layers
 
 _AT_ONCE: Final = 0.6
 """Part of the machine's memory that whole models may take while processes take their shards."""
@@ -125,26 +127,17 @@ def make_fit(
     Returns:
         How often batches are to be halved.
     """
-    settings = request.hyperparameters
+    wanted = str(request.hyperparameters.get("gradient_checkpointing", "auto"))
     if found is None:
-        if settings.get("gradient_checkpointing") == "on":
-            checkpoint_layers(model)
+        checkpoint_layers(model, ways(wanted)[0])
         return 0
     if found.sharded:
         notify(f"{parallel.world.size} devices share the weights: one has too little memory")
-    if found.checkpointing:
-        checkpoint_layers(model)
-        if settings.get("gradient_checkpointing") != "on":
-            notify("gradient checkpointing is on: without it, the memory would not do")
+    checkpoint_layers(model, found.checkpointing)
+    if found.checkpointing.words and wanted == "auto":
+        notify(f"{found.checkpointing.words} is on: without it, the memory would not do")
     # Each halving doubles the accumulation.
     return (found.accumulation // parallel.share.accumulation).bit_length() - 1
-
-
-def checkpoint_layers(model: PreTrainedModel) -> None:
-    """Keep only the input of each layer for backpropagation, and compute the layer again."""
-    # Its former name is deprecated, and the newer one is missing before transformers 5.23.
-    enable = getattr(model, "activation_checkpointing_enable", None)
-    (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 def is_out_of_memory(error: BaseException) -> bool:

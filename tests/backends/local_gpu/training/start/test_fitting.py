@@ -1,11 +1,13 @@
 """Trainings in little memory: checkpointing, halved batches, 16 bits."""
 
 import json
+import signal
 from importlib import import_module
 
 import pytest
 
 from backends.contract.errors import BackendError
+from backends.local_gpu.jobs.run_dir import create
 
 pytestmark = [
     pytest.mark.torch,
@@ -28,32 +30,111 @@ def trained(train_here):
     return train
 
 
-@pytest.mark.parametrize("tuning", [{"lora_dropout": 0.2}, {"finetuning_type": "full"}])
-def test_checkpointing_changes_no_bit(trained, tuning, monkeypatch):
+@pytest.fixture
+def switched(monkeypatch):
+    """Return a list that receives what the layers of each model keep."""
     fitting = import_module("backends.local_gpu.training.start.fitting")
-    switched, checkpoint_layers = [], fitting.checkpoint_layers
+    noted, checkpoint_layers = [], fitting.checkpoint_layers
 
-    def noted(model):
-        checkpoint_layers(model)
-        switched.append(model.is_activation_checkpointing)
+    def note(model, way):
+        checkpoint_layers(model, way)
+        assert model.is_activation_checkpointing is (way != "off")
+        noted.append(way)
 
-    monkeypatch.setattr(fitting, "checkpoint_layers", noted)
+    monkeypatch.setattr(fitting, "checkpoint_layers", note)
+    return noted
+
+
+@pytest.mark.parametrize(
+    "tuning",
+    [
+        {"lora_dropout": 0.2},
+        {"finetuning_type": "full"},
+        {"packing": True},
+        {"quantization": "nf4", "dtype": "bfloat16"},
+    ],
+)
+def test_checkpointing_changes_no_bit(trained, tuning, switched):
     off, _ = trained("a", gradient_checkpointing="off", **tuning)
-    assert switched == []
-    on, said = trained("b", gradient_checkpointing="on", **tuning)
-    assert switched == [True]
-    assert on["weights_digest"] == off["weights_digest"]
-    assert on["train_loss"] == off["train_loss"]
-    assert not any("checkpointing" in message for message in said)
+    for letter, way in (("b", "selective"), ("c", "on")):
+        facts, said = trained(letter, gradient_checkpointing=way, **tuning)
+        assert facts["weights_digest"] == off["weights_digest"]
+        assert facts["train_loss"] == off["train_loss"]
+        assert not any("checkpointing" in message for message in said)
+    assert switched == ["off", "selective", "on"]
 
 
-def test_checkpointing_is_switched_on_where_the_memory_asks_for_it(trained, monkeypatch):
+def test_selective_checkpointing_changes_no_bit_of_marked_answers(trained):
+    """A step computes two batches, in 16 bits with the same casts of the weights."""
+    rows = import_module("tests.backends.local_gpu.training.preferences")
+    marked = {"method": "kto", "rows": rows.marked_answers(), "held_out": []}
+    marked |= {"dtype": "bfloat16", "finetuning_type": "full"}
+    off, _ = trained("a", gradient_checkpointing="off", **marked)
+    facts, _ = trained("b", gradient_checkpointing="selective", **marked)
+    assert facts["weights_digest"] == off["weights_digest"]
+
+
+def stop_at(step, stop, monkeypatch):
+    """Ask a training to stop when a step ends, as a signal would."""
+    training = import_module("backends.local_gpu.training.train")
+    ends = training.Reporter.on_step_end
+
+    def ended(self, args, state, control, **more):
+        if state.global_step == step:
+            stop.receive(signal.SIGTERM, None)
+        ends(self, args, state, control, **more)
+
+    monkeypatch.setattr(training.Reporter, "on_step_end", ended)
+
+
+def test_a_training_continues_with_another_checkpointing(make_request, tmp_path, monkeypatch):
+    training = import_module("backends.local_gpu.training.train")
+    monkeypatch.setenv("FTCTL_CHECKPOINT_SECONDS", "0")
+    settings = {"per_device_train_batch_size": 8, "lora_dropout": 0.1, "num_train_epochs": 2}
+    ended = []
+    for letter, *choices in (("a", "off"), ("b", "selective", "on", "selective")):
+        for place, choice in enumerate(choices, start=1):
+            request = make_request(letter * 64, gradient_checkpointing=choice, **settings)
+            run = create(tmp_path / "state", request)
+            stop = training.Stop(cancel=run.cancel)
+            last = place == len(choices)
+            with monkeypatch.context() as patch:
+                if not last:
+                    stop_at(2 * place, stop, patch)
+                assert training.train(run, stop) is last
+        ended.append(run)
+    straight, continued = (json.loads(run.result.read_text())["facts"] for run in ended)
+    assert "resumed from checkpoint-4" in ended[1].progress.read_text()
+    for key in ("weights_digest", "train_loss", "held_out_loss", "steps"):
+        assert continued[key] == straight[key], key
+
+
+def test_checkpointing_is_switched_on_where_the_memory_asks_for_it(trained, monkeypatch, switched):
     fitting = import_module("backends.local_gpu.training.start.fitting")
     monkeypatch.setattr(fitting, "_usable", lambda _: 1)
     facts, said = trained("a")
     assert "gradient checkpointing is on: without it, the memory would not do" in said
     assert "batches are computed in 8 parts, to fit the memory" in said
     assert facts["batch_parts"] == 8
+    assert switched == ["on"]
+
+
+def test_selective_checkpointing_is_taken_where_it_is_enough(trained, monkeypatch, switched):
+    fitting = import_module("backends.local_gpu.training.start.fitting")
+    fit, found = fitting.fit, []
+
+    def seen(*given):
+        found.append(fit(*given))
+        return found[-1]
+
+    monkeypatch.setattr(fitting, "fit", seen)
+    trained("a", gradient_checkpointing="selective")
+    enough = found[0].need.total
+    monkeypatch.setattr(fitting, "_usable", lambda _: enough)
+    facts, said = trained("b")
+    assert "selective gradient checkpointing is on: without it, the memory would not do" in said
+    assert "batch_parts" not in facts
+    assert switched == ["selective", "selective"]
 
 
 @pytest.fixture
