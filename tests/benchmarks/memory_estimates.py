@@ -114,6 +114,13 @@ WAYS = {
     "lora-float32": {},
     "lora-bfloat16": {"dtype": "bfloat16"},
     "lora-checkpointing": {"gradient_checkpointing": "on"},
+    "bfloat16-checkpointing": {"dtype": "bfloat16", "gradient_checkpointing": "on"},
+    "qlora-checkpointing": {
+        "dtype": "bfloat16",
+        "quantization": "nf4",
+        "gradient_checkpointing": "on",
+    },
+    "full-checkpointing": {"finetuning_type": "full", "gradient_checkpointing": "on"},
     "lora-selective": {"gradient_checkpointing": "selective"},
     "bfloat16-selective": {"dtype": "bfloat16", "gradient_checkpointing": "selective"},
     "qlora-selective": {

@@ -94,7 +94,12 @@ def estimate(shape: Shape, settings: Mapping[str, Any], batch: Batch, plan: Plan
         return _sharded(shape, plan, activations, moments)
     if full and settings["gradient_accumulation_steps"] == 1:
         # Gradients come into being while activations go: the larger of both counts.
-        last = activations // max(shape.layers, 1)
+        is_whole = plan.checkpointing is Checkpointing.OFF
+        last = (
+            activations // max(shape.layers, 1)
+            if is_whole
+            else _again(shape, settings, batch, width)
+        )
         gradients, activations = (
             (0, activations) if activations > gradients + last else (gradients, last)
         )
@@ -168,26 +173,43 @@ def _adapter(shape: Shape, settings: Mapping[str, Any]) -> int:
 def _activations(shape: Shape, settings: Mapping[str, Any], batch: Batch, plan: Plan) -> int:
     full = settings["finetuning_type"] == "full"
     width = _HALF if plan.half else _FLOAT
-    layer = int(batch.tokens * _layer(shape, settings, batch, width))
-    # An adapter on experts is added to their weights, and the sums are kept.
-    layer += width * _on_experts(shape, settings) // shape.layers
     stream = _FLOAT if full or not plan.half else _HALF
     # The input and the output of the last normalisation, and the chosen positions of the latter.
     ends = batch.tokens * shape.hidden * ((2 if full else 1) * _FLOAT + 2 * width)
     # A cap keeps one more number; in 16 bits, others are smaller by as much.
     logit = _LOGITS + (_FLOAT if shape.caps_logits and not plan.half else 0)
     head = min(batch.tokens * shape.vocabulary, plan.tile) * logit
-    # What a layer's backpropagation needs beside what was kept.
-    behind = batch.tokens * width * (shape.hidden + 2 * shape.inner * shape.active)
     if plan.checkpointing is Checkpointing.OFF:
-        return shape.layers * layer + ends + max(head, behind)
+        share = shape.fixed_attention / shape.layers
+        layer = _kept(shape, settings, batch, width, share)
+        return shape.layers * layer + ends + max(head, _behind(shape, batch, width))
     inputs = shape.layers * batch.tokens * shape.hidden * stream
     selected = 0
     if plan.checkpointing is Checkpointing.SELECTIVE:
         selected = int(batch.tokens * _selected(shape, settings, width))
     # What was kept of a layer is released, or counted in it, once the layer is computed again.
     others = (shape.layers - 1) * selected
-    return inputs + others + max(selected + ends + head, layer + behind)
+    return inputs + others + max(selected + ends + head, _again(shape, settings, batch, width))
+
+
+def _again(shape: Shape, settings: Mapping[str, Any], batch: Batch, width: int) -> int:
+    """Return what the largest layer takes that is computed again: only one is there at a time."""
+    share = shape.fixed_attention / shape.layers
+    shares = {share} if share in {0, 1} else {0.0, 1.0}
+    largest = max(_kept(shape, settings, batch, width, one) for one in shares)
+    return largest + _behind(shape, batch, width)
+
+
+def _behind(shape: Shape, batch: Batch, width: int) -> int:
+    """Return what a layer's backpropagation needs beside what was kept."""
+    return batch.tokens * width * (shape.hidden + 2 * shape.inner * shape.active)
+
+
+def _kept(shape: Shape, settings: Mapping[str, Any], batch: Batch, width: int, share: float) -> int:
+    """Return what a layer keeps for a batch; `share` as in `_layer`."""
+    # An adapter on experts is added to their weights, and the sums are kept.
+    sums = width * _on_experts(shape, settings) // shape.layers
+    return int(batch.tokens * _layer(shape, settings, batch, width, share)) + sums
 
 
 def _selected(shape: Shape, settings: Mapping[str, Any], width: int) -> float:
@@ -206,8 +228,18 @@ def _selected(shape: Shape, settings: Mapping[str, Any], width: int) -> float:
     return numbers * width + kernels * (shape.queries * width + _FLOAT * shape.heads)
 
 
-def _layer(shape: Shape, settings: Mapping[str, Any], batch: Batch, width: int) -> float:
-    """Return the bytes that a layer keeps for each token."""
+def _layer(
+    shape: Shape, settings: Mapping[str, Any], batch: Batch, width: int, share: float
+) -> float:
+    """Return the bytes that a layer keeps for each token.
+
+    Args:
+        shape: The model.
+        settings: Complete hyperparameters.
+        batch: The batch.
+        width: Bytes of a number of the matrix work.
+        share: Share of attention of a fixed size: 0 and 1 for either kind of layer, else a mean.
+    """
     full = settings["finetuning_type"] == "full"
     normed = _FLOAT * (2 if full else 1)
     norms = shape.norms * shape.hidden * (width if shape.layer_norms else normed)
@@ -218,7 +250,6 @@ def _layer(shape: Shape, settings: Mapping[str, Any], batch: Batch, width: int) 
         inputs = max(2, len(into) // shape.layers - (shape.queries == shape.hidden)) * (
             shape.hidden * width
         )
-    share = shape.fixed_attention / shape.layers
     attention = (1 - share) * _attention(shape, batch, width, normed) + share * _FLOAT * (
         5 * shape.fixed_heads * _CHUNK + 28 * shape.fixed_width
     )
