@@ -272,6 +272,9 @@ def test_a_machine_knows_its_memory_and_unknown_gpus_have_none(monkeypatch, tmp_
         ("llama", "lora-float32"),
         ("gemma2", "bfloat16-selective"),
         ("gemma3-vision", "full-stopping"),
+        # The largest of different layers; gradients beside the last layer.
+        ("qwen3.5", "bfloat16-checkpointing"),
+        ("gpt-oss", "full-checkpointing"),
     ],
 )
 def test_estimates_are_near_what_the_allocator_counts(tmp_path, name, way):
