@@ -65,8 +65,8 @@ class Story:
             spec["hardware"] = hardware
         self.write(f"finetunes/{NAME}.yaml", yaml.safe_dump(spec, allow_unicode=True))
 
-    def use(self, cluster: Cluster, **settings) -> None:
-        """Declare the machine `cluster`."""
+    def use(self, cluster: Cluster, serve=None, **settings) -> None:
+        """Declare the machine `cluster`, and what `ftctl serve` does."""
         machine = {
             "launcher": "ray",
             "address": cluster.url,
@@ -77,7 +77,8 @@ class Story:
             "environment": {"OMP_NUM_THREADS": "1"},
             **settings,
         }
-        self.write("ftctl.yaml", yaml.safe_dump({"machines": {"cluster": machine}}))
+        declared = {"machines": {"cluster": machine}} | ({"serve": serve} if serve else {})
+        self.write("ftctl.yaml", yaml.safe_dump(declared))
         self.environment[TOKEN] = cluster.token
 
     def command(self, *arguments: str) -> list[str]:

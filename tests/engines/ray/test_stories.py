@@ -1,12 +1,16 @@
 """Fine-tunes that are trained on a real Ray cluster by the command line."""
 
+import json
+import re
 import subprocess
+from contextlib import contextmanager
 
+import openai
 import pytest
 
 from tests.children import child
 from tests.engines.ray.cluster import wait_until
-from tests.engines.ray.story import NAME, Story
+from tests.engines.ray.story import NAME, TOKEN, Story
 from tests.tiny_base import make_base
 
 pytestmark = pytest.mark.timeout(900)
@@ -80,6 +84,63 @@ def test_two_nodes_train_as_one(base, cluster, tmp_path, here):
     assert both.keys() == alone.keys()
     assert both == pytest.approx(alone, abs=1e-4)
     assert story.builds() == here.builds() != {}
+
+
+def test_a_check_from_inside_the_cluster(there):
+    shown = there.ftctl("doctor", "--machine", "cluster")
+    checks = re.findall(r"^ok +(\S+)", shown, re.MULTILINE)
+    assert {"store", "scheduler", "job", "packages", "device", "clocks"} <= {*checks}, shown
+
+    there.environment[TOKEN] = "wrong"
+    assert "401" in there.ftctl("doctor", "--machine", "cluster", codes=(1,))
+
+
+@contextmanager
+def served(story):
+    """Run `ftctl serve`; yield a client of the official SDK."""
+    environment = story.environment | {"FTCTL_SERVE_TOKEN": "secret", "PYTHONUNBUFFERED": "1"}
+    with child(
+        story.command("serve", "--port", "0"),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as server:
+        greeting = ""
+        while "follows them.\n" not in greeting:
+            line = server.stdout.readline()
+            assert line, greeting
+            greeting += line
+        [url] = re.findall(r"http://\S+/v1", greeting)
+        with openai.OpenAI(api_key="secret", base_url=url) as client:
+            yield client
+        server.terminate()
+        assert server.wait(timeout=60) == 0
+
+
+def test_a_job_of_the_official_sdk_trains_on_the_cluster(there, cluster):
+    hardware = {"machine": "cluster"}
+    there.use(cluster, serve={"base_models": [str(there.base)], "hardware": hardware})
+    there.write("finetunes/.keep", "")
+    chats = (
+        {"messages": [{"role": "user", "content": f"q{n}"}, {"role": "assistant", "content": "a"}]}
+        for n in range(12)
+    )
+    with served(there) as client:
+        [base] = [model.id for model in client.models.list()]
+        lines = "".join(json.dumps(chat) + "\n" for chat in chats).encode()
+        training = client.files.create(file=("chats.jsonl", lines), purpose="fine-tune")
+        job = client.fine_tuning.jobs.create(model=base, training_file=training.id)
+
+        wait_until(lambda: client.fine_tuning.jobs.retrieve(job.id).status == "succeeded", 240)
+
+        model = client.fine_tuning.jobs.retrieve(job.id).fine_tuned_model
+        messages = [{"role": "user", "content": "q1"}]
+        answer = client.chat.completions.create(model=model, messages=messages, max_tokens=4)
+        assert answer.choices[0].message.role == "assistant"
+    # It was trained there, and only there.
+    assert len([*there.shared.glob("runs/*/claims/*")]) == 1
+    assert len([*there.shared.glob("runs/*/result.json")]) == 1
 
 
 def test_an_interrupted_job_continues_on_the_cluster(there, cluster):
