@@ -80,7 +80,7 @@ class Manual:
             raise LauncherError(error.message, error.remedy) from error
 
     def ending_s(self) -> float:
-        """Return 0: a job that does not wait any more is no job here."""
+        """Return 0: a job whose note is removed has ended."""
         return 0.0
 
     def logs(self, name: str, lines: int) -> list[str]:

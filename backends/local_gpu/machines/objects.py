@@ -157,7 +157,7 @@ class StoredRun:
 
     @property
     def halvings(self) -> int:
-        """How often batches have to be halved to fit the memory, as far as workers found out."""
+        """Number of times that workers halved the batches to fit the memory."""
         found = (_HALVINGS.fullmatch(name) for name in self.objects)
         return max((int(one[1]) for one in found if one), default=0)
 
@@ -181,7 +181,7 @@ class StoredRun:
 
     @property
     def failed_workers(self) -> int:
-        """Those of these starts in which a worker claimed the run; one that lives counts too."""
+        """Number of those starts in which a worker claimed the run; a living worker counts."""
         return self._failed((CLAIMS,))
 
     def _failed(self, kinds: Iterable[str]) -> int:

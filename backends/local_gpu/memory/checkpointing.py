@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Checkpointing(StrEnum):
-    """What stays in memory of a layer; the layer's other results are computed again."""
+    """Kind of gradient checkpointing, by the results of a layer that it keeps in memory."""
 
     OFF = "off"
     """Everything that backpropagation needs."""

@@ -223,7 +223,7 @@ def _selected(shape: Shape, settings: Mapping[str, Any], width: int) -> float:
             numbers += shape.active * shape.hidden
     if settings["finetuning_type"] != "full":
         numbers += len(_targets(shape, settings)) / shape.layers * int(settings["r"])
-    # The probabilities of attention that is no kernel are computed again.
+    # Attention without a kernel computes its probabilities again.
     kernels = 0 if shape.eager else 1 - shape.fixed_attention / shape.layers
     return numbers * width + kernels * (shape.queries * width + _FLOAT * shape.heads)
 

@@ -1,6 +1,7 @@
 """Gradient checkpointing of a model's layers; see `memory.checkpointing`."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import torch
@@ -50,9 +51,16 @@ class _Kept(TorchDispatchMode):  # type: ignore[misc]  # torch is not typed here
     another batch would shift that count, so torch sees no operation but those that are kept.
     """
 
-    def __init__(self, context: TorchDispatchMode) -> None:
+    def __init__(self, context: TorchDispatchMode, lost: tuple[type[Exception], ...] = ()) -> None:
+        """Wrap a context.
+
+        Args:
+            context: Torch's context.
+            lost: Errors by which it tells that it does not have a result any more.
+        """
         super().__init__()
         self._context = context
+        self._lost = lost
 
     def __torch_dispatch__(
         self,
@@ -63,45 +71,19 @@ class _Kept(TorchDispatchMode):  # type: ignore[misc]  # torch is not typed here
     ) -> object:
         """Return the result of an operation."""
         if is_kept(operation.name(), given):
-            return self.result(operation, types, given, named or {})
+            with suppress(*self._lost):
+                return self._context.__torch_dispatch__(operation, types, given, named or {})
         return operation(*given, **(named or {}))
 
-    def result(
-        self,
-        operation: torch._ops.OpOverload,
-        types: Sequence[type],
-        given: tuple[Any, ...],
-        named: Mapping[str, Any],
-    ) -> object:
-        """Return the result of an operation whose result is kept."""
-        return self._context.__torch_dispatch__(operation, types, given, named)
 
-
-class _Recalled(_Kept):
-    """Returns what was kept instead of computing it again."""
-
-    def result(
-        self,
-        operation: torch._ops.OpOverload,
-        types: Sequence[type],
-        given: tuple[Any, ...],
-        named: Mapping[str, Any],
-    ) -> object:
-        """Return the result that was kept."""
-        try:
-            return super().result(operation, types, given, named)
-        except RuntimeError:
-            # Some layers add to a result in place, such as a bias: then it is no longer there.
-            return operation(*given, **named)
-
-
-def _contexts() -> tuple[_Kept, _Recalled]:
+def _contexts() -> tuple[_Kept, _Kept]:
     """Return the contexts in which a layer is computed for the first and for the second time."""
     # Only operations that are kept get there.
     first, second = create_selective_checkpoint_contexts(
         lambda *_, **__: CheckpointPolicy.MUST_SAVE
     )
-    return _Kept(first), _Recalled(second)
+    # Some layers add to a result in place, such as a bias: then the result is lost.
+    return _Kept(first), _Kept(second, lost=(RuntimeError,))
 
 
 def is_kept(name: str, given: tuple[Any, ...]) -> bool:
