@@ -7,6 +7,7 @@ write that counts, and stops if there is one.
 
 import json
 import os
+import re
 import secrets
 import socket
 import sys
@@ -34,6 +35,7 @@ LOST: Final = "FTCTL_LOST_AFTER_S"
 """Environment variable: seconds without a sign of life after which a worker counts as lost."""
 _LOST_S: Final = 90.0
 """The same where nothing is set: folders on a network are seen up to a minute late."""
+_MARK: Final = re.compile(rb"[0-9a-f]{16}")
 _BEATS: Final = 6
 """Signs of life in that time."""
 
@@ -56,14 +58,21 @@ def mark_of(store: SharedStore) -> str:
     """Return the mark of a store, which the first who asks makes.
 
     Raises:
-        StoreError: The store refuses or does not answer.
+        StoreError: The store refuses or does not answer, or has something else there.
     """
     key = f"{RUNS}{MARK}"
     mark = store.read(key)
     if mark is None:
         store.create(key, secrets.token_hex(8).encode())
         mark = store.read(key)
-    return (mark or b"").decode()
+    if mark is None or _MARK.fullmatch(mark) is None:
+        # With another mark, jobs would have other names, and nobody would find those that are open.
+        raise StoreError(
+            f"{key} in {store.url} is damaged: it is no mark of 16 hex digits",
+            f"Restore it from a backup. If no job is open there, remove {key}: the next command makes "
+            "another.",
+        )
+    return mark.decode()
 
 
 def list_runs(store: SharedStore) -> dict[str, StoredRun]:

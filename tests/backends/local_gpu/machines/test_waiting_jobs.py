@@ -8,6 +8,7 @@ from backends.contract.jobs import JobState
 from backends.local_gpu.machines.claims import mark_of
 from backends.local_gpu.machines.placed_workers import job_name
 from backends.stores.folder import FolderStore
+from backends.stores.objects import StoreError
 
 
 def test_a_job_that_waits_is_cancelled_from_another_machine(
@@ -64,3 +65,13 @@ def test_two_stores_on_one_cluster_have_two_jobs_of_one_training(placed, tmp_pat
     names = [job_name(request, mark_of(store)) for store in [*stores, *stores]]
     assert names[:2] == names[2:]
     assert len({*names}) == 2
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\xff\xfe", b"0123456789abcdef and more"])
+def test_a_damaged_mark_is_named(shared, damaged):
+    store = FolderStore(shared)
+    mark_of(store)
+    (shared / "runs" / "mark").write_bytes(damaged)
+    with pytest.raises(StoreError, match=r"^runs/mark in .* is damaged") as raised:
+        mark_of(store)
+    assert "remove runs/mark" in raised.value.remedy
