@@ -27,9 +27,16 @@ from controller.adopt.configs.keys import (
 )
 from controller.adopt.configs.shared import (
     EIGHT_BITS,
+    LINEAR_LAYERS,
     LORA_PLUS,
+    MACHINE,
     PACKS,
+    QUESTIONS,
+    RUN,
+    TOKENIZER,
     TRAINER,
+    UPDATES,
+    adapter_keys,
     read_blocks,
     read_epochs,
     read_layers,
@@ -38,7 +45,9 @@ from controller.adopt.configs.shared import (
     read_precision,
     read_schedule,
     read_seed,
+    read_template,
     read_warmup,
+    refuse_method,
     share_of,
 )
 from controller.adopt.configs.translation import Rows, Translation
@@ -62,11 +71,7 @@ TABLE: Final[Mapping[str, Key]] = {
     ),
     "learning_rate": Becomes(name="learning_rate", read=number),
     "micro_batch_size": Becomes(name="per_device_train_batch_size", read=whole, default=1),
-    "gradient_accumulation_steps": Becomes(
-        name="gradient_accumulation_steps", read=whole, default=1
-    ),
-    "weight_decay": Becomes(name="weight_decay", read=number, default=0.0),
-    "max_grad_norm": Becomes(name="max_grad_norm", read=number, default=1.0),
+    **UPDATES,
     **lost(
         PACKS,
         "sample_packing multipack_real_batches pretrain_multipack_attn batch_flattening "
@@ -77,9 +82,9 @@ TABLE: Final[Mapping[str, Key]] = {
         "load_in_8bit gptq bnb_config_kwargs model_quantization_config use_onebitllms "
         "qat quantization fp8 quantize_moe_experts",
     ),
-    **lost("trains on the questions too; only answers are learned here", "train_on_inputs"),
+    **lost(QUESTIONS, "train_on_inputs"),
     **lost(
-        "is not there: an adapter is trained on linear layers alone",
+        LINEAR_LAYERS,
         "lora_rank_pattern lora_alpha_pattern lora_fan_in_fan_out peft_layers_pattern "
         "peft_layer_replication "
         "peft_trainable_token_indices peft_init_lora_weights peft "
@@ -96,7 +101,7 @@ TABLE: Final[Mapping[str, Key]] = {
     ),
     **lost("is not there: every weight is trained, or none", "unfrozen_parameters"),
     **lost(
-        "changes the tokenizer, which stays the base model's here",
+        TOKENIZER,
         "special_tokens tokens added_tokens_overrides tokenizer_config resize_token_embeddings_to_32x "
         "eot_tokens fix_untrained_tokens tokenizer_legacy",
     ),
@@ -131,7 +136,7 @@ TABLE: Final[Mapping[str, Key]] = {
         "flash_optimum s2_attention",
     ),
     **idle(
-        "belongs to the machine: speed, memory, processes",
+        MACHINE,
         "pad_to_sequence_len pad_to_multiple_of dataset_processes dataset_num_proc lora_mlp_kernel "
         "lora_qkv_kernel lora_o_kernel lora_on_cpu device device_map ddp world_size max_memory "
         "gpu_memory_limit low_cpu_mem_usage gc_steps gc_collect_steps activation_offloading "
@@ -143,7 +148,7 @@ TABLE: Final[Mapping[str, Key]] = {
         "peft_autocast_adapter_dtype selective_checkpointing",
     ),
     **idle(
-        "saves, logs, measures or names a run",
+        RUN,
         "dataset_prepared_path wandb_project wandb_entity wandb_watch wandb_name wandb_run_id "
         "wandb_log_model wandb_mode mlflow_tracking_uri mlflow_experiment_name mlflow_run_name "
         "comet_project_name use_tensorboard evals_per_epoch saves_per_epoch eval_batch_size "
@@ -171,11 +176,6 @@ _ADAPTER: Final[Mapping[str, Key]] = {
     "peft_use_dora": Becomes(name="use_dora", read=flag),
     **LORA_PLUS,
 }
-_NO_ADAPTER: Final = "belongs to an adapter, and none is trained"
-_REMEDY: Final = (
-    "Write the spec yourself for `dpo` and `kto` (`ftctl help training`); a server may offer "
-    "more: `ftctl help servers`."
-)
 
 
 def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Translation:
@@ -188,8 +188,7 @@ def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Transla
     """
     account = Account(given=flat(config), file=file, line_of=line_of)
     has_adapter = _read_adapter(account)
-    adapter = _ADAPTER if has_adapter else idle(_NO_ADAPTER, " ".join(_ADAPTER))
-    go_through(account, {**TABLE, **adapter})
+    go_through(account, {**TABLE, **adapter_keys(_ADAPTER, has_adapter=has_adapter)})
     _refuse_methods(account)
     read_epochs(account, "num_epochs", 1)
     read_schedule(account, "lr_scheduler", "cosine")
@@ -216,7 +215,7 @@ def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Transla
         read_blocks(account, "sequence_len", 512)
     else:
         prepare = _read_length(account)
-        _read_template(account)
+        read_template(account, "chat_template", "tokenizer_default")
     system = account.text("default_system_message")
     if system:
         account.translated("default_system_message", f"data.system: {shown(system)}")
@@ -265,7 +264,7 @@ def _refuse_methods(account: Account) -> None:
         value = account.given.get(key)
         if value not in (None, False, ""):
             said = shown(value) if key == "rl" else "true"
-            account.refuse(key, f"{said}: is not translated from configurations", _REMEDY)
+            refuse_method(account, key, said)
     if account.has("streaming") and account.flag("streaming"):
         account.refuse(
             "streaming",
@@ -280,17 +279,6 @@ def _read_length(account: Account) -> dict[str, Json]:
     over = {"drop": "drop", "truncate": "truncate", "raise": "error"}.get(strategy, "drop")
     account.translated(key, f"data.prepare.over_length: {over}")
     return read_length(account, "sequence_len", 512, over_length=over)
-
-
-def _read_template(account: Account) -> None:
-    template = account.text("chat_template")
-    if template == "chatml":
-        account.hyperparameters["chat_template"] = "chatml"
-        account.translated("chat_template", "hyperparameters.chat_template: chatml")
-    elif template == "tokenizer_default":
-        account.translated("chat_template", "is the base model's own here, too")
-    elif template:
-        account.lost("chat_template", "is not there: the base model's own template is used")
 
 
 def _revision(account: Account) -> str | None:

@@ -5,7 +5,7 @@ from typing import Final
 
 from backends.contract.inspector import Json
 from controller.adopt.configs.keys import Account, names, place, shown, text
-from controller.adopt.configs.shared import said_split
+from controller.adopt.configs.shared import read_hub, refuse_script
 from controller.adopt.configs.translation import Fate, Rows
 
 
@@ -63,24 +63,14 @@ def read_rows(account: Account, key: str, *, plain: bool) -> Iterator[Rows]:
 
 
 def _rows_of(account: Account, at: str, entry: Mapping[str, Json], *, plain: bool) -> Rows | None:
-    sub = Account(
-        given={place(at, name): value for name, value in entry.items()},
-        file=account.file,
-        line_of=account.line_of,
-        lines=account.lines,
-        problems=account.problems,
-    )
+    sub = account.inside(at, entry)
     path = place(at, "path")
     where = sub.text(path)
     if not where:
         sub.refuse(path, "is missing", "Name the file or the dataset there.")
         return None
     if where.endswith(".py") or sub.flag(place(at, "trust_remote_code")):
-        sub.refuse(
-            path,
-            f"{shown(where)} comes from a script, and no code of a dataset is ever run",
-            "Run the script once, save its rows as .jsonl, and name that file.",
-        )
+        refuse_script(sub, path, f"{shown(where)} comes from a script")
         return None
     for name, value in entry.items():
         if name in _SAME and value in _SAME[name]:
@@ -88,12 +78,14 @@ def _rows_of(account: Account, at: str, entry: Mapping[str, Json], *, plain: boo
         elif name not in _DATASET and value not in (None, False):
             sub.lost(place(at, name), "is not there: the rows are read without it")
     source = _text_source(sub, at) if plain else _chat_source(sub, at, entry)
-    hub: dict[str, Json] = {}
-    for theirs, ours in (("name", "config"), ("revision", "revision"), ("split", "split")):
-        if value := sub.text(place(at, theirs)):
-            hub[ours] = value
-            said = said_split(value) if ours == "split" else f"{ours}: {shown(value)}"
-            sub.note(Fate.TRANSLATED, place(at, theirs), said)
+    hub = read_hub(
+        sub,
+        {
+            place(at, "name"): "config",
+            place(at, "revision"): "revision",
+            place(at, "split"): "split",
+        },
+    )
     if sub.has(place(at, "ds_type")):
         sub.note(Fate.IDLE, place(at, "ds_type"), "follows from the file's ending")
     files = sub.value(place(at, "data_files"), names, [])

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from backends.contract.inspector import Json
@@ -91,6 +91,11 @@ class Account:
     lines: list[Line] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     hyperparameters: dict[str, Json] = field(default_factory=dict)
+
+    def inside(self, key: str, entry: Mapping[str, Json]) -> "Account":
+        """Return an account of the keys of a mapping, which adds to this account."""
+        given = {place(key, name): value for name, value in entry.items()}
+        return replace(self, given=given)
 
     def has(self, key: str) -> bool:
         """Return whether a key is written, with any value but null."""

@@ -30,18 +30,28 @@ from controller.adopt.configs.llama_factory_rows import read_rows
 from controller.adopt.configs.shared import (
     DORA,
     EIGHT_BITS,
+    LAST_ANSWER,
+    LINEAR_LAYERS,
     LORA_PLUS,
+    MACHINE,
     PACKS,
+    QUESTIONS,
+    RUN,
+    TOKENIZER,
     TRAINER,
+    UPDATES,
+    adapter_keys,
     read_blocks,
     read_epochs,
     read_layers,
     read_length,
     read_optimizer,
     read_precision,
+    read_revision,
     read_schedule,
     read_seed,
     read_warmup,
+    refuse_method,
     share_of,
 )
 from controller.adopt.configs.translation import Fate, Rows, Translation
@@ -55,7 +65,6 @@ TYPICAL: Final = (
 """Keys of which one tells this tool's configurations from all others, beside those it needs."""
 
 _NF4_BITS: Final = 4
-_NO_ADAPTER: Final = "belongs to an adapter, and none is trained"
 
 
 def _bits(value: Json) -> Json:
@@ -76,25 +85,12 @@ TABLE: Final[Mapping[str, Key]] = {
     "per_device_train_batch_size": Becomes(
         name="per_device_train_batch_size", read=whole, default=8
     ),
-    "gradient_accumulation_steps": Becomes(
-        name="gradient_accumulation_steps", read=whole, default=1
-    ),
-    "weight_decay": Becomes(name="weight_decay", read=number, default=0.0),
-    "max_grad_norm": Becomes(name="max_grad_norm", read=number, default=1.0),
-    **lost(
-        PACKS,
-        "neat_packing",
-    ),
-    **lost(
-        EIGHT_BITS,
-        "fp8",
-    ),
-    **lost("trains on the questions too; only answers are learned here", "train_on_prompt"),
-    **lost("trains on the last answer alone; every answer is learned here", "mask_history"),
-    **lost(
-        "is not there: an adapter is trained on linear layers alone",
-        "pissa_init",
-    ),
+    **UPDATES,
+    **lost(PACKS, "neat_packing"),
+    **lost(EIGHT_BITS, "fp8"),
+    **lost(QUESTIONS, "train_on_prompt"),
+    **lost(LAST_ANSWER, "mask_history"),
+    **lost(LINEAR_LAYERS, "pissa_init"),
     **lost(
         "is not there",
         "use_galore use_apollo use_badam use_adam_mini use_muon use_llama_pro use_dft_loss "
@@ -104,7 +100,7 @@ TABLE: Final[Mapping[str, Key]] = {
         "disable_shuffling use_mca use_kt pref_loss pref_beta ref_model reward_model",
     ),
     **lost(
-        "changes the tokenizer, which stays the base model's here",
+        TOKENIZER,
         "resize_vocab add_tokens add_special_tokens new_special_tokens_config split_special_tokens",
     ),
     **idle(
@@ -112,7 +108,7 @@ TABLE: Final[Mapping[str, Key]] = {
         "flash_attn use_unsloth use_unsloth_gc enable_liger_kernel use_v1_kernels",
     ),
     **idle(
-        "belongs to the machine: speed, memory, processes",
+        MACHINE,
         "preprocessing_num_workers preprocessing_batch_size overwrite_cache buffer_size "
         "low_cpu_mem_usage disable_gradient_checkpointing use_reentrant_gc cache_dir "
         "use_fast_tokenizer hf_hub_token ms_hub_token om_hub_token data_shared_file_system "
@@ -129,7 +125,7 @@ TABLE: Final[Mapping[str, Key]] = {
         "predict_with_generate",
     ),
     **idle(
-        "saves, logs, measures or names a run",
+        RUN,
         "use_swanlab swanlab_project swanlab_run_name compute_accuracy eval_on_each_dataset "
         "eval_strategy evaluation_strategy print_param_status ignore_pad_token_for_loss "
         "include_effective_tokens_per_second eval_num_beams create_new_adapter",
@@ -160,8 +156,7 @@ def translate(
     account = Account(given=flat(config), file=file, line_of=line_of)
     _refuse_methods(account)
     has_adapter = _read_kind(account)
-    adapter = _ADAPTER if has_adapter else idle(_NO_ADAPTER, " ".join(_ADAPTER))
-    go_through(account, {**TABLE, **adapter})
+    go_through(account, {**TABLE, **adapter_keys(_ADAPTER, has_adapter=has_adapter)})
     if has_adapter:
         _read_adapter(account)
     plain = account.text("stage") == "pt"
@@ -182,11 +177,7 @@ def translate(
         prepare = read_length(account, "cutoff_len", 2048, over_length="truncate")
         _read_template(account)
     _read_packing(account, plain=plain)
-    revision = account.text("model_revision")
-    if revision and revision != "main":
-        account.translated("model_revision", f"revision: {shown(revision)}")
-    elif revision:
-        account.note(Fate.IDLE, "model_revision", "is the usual one")
+    revision = read_revision(account, "model_revision")
     system = account.text("default_system")
     if system:
         account.translated("default_system", f"data.system: {shown(system)}")
@@ -194,7 +185,7 @@ def translate(
         tool=TOOL,
         base_model=account.text("model_name_or_path"),
         base_key="model_name_or_path",
-        revision=revision if revision not in {"", "main"} else None,
+        revision=revision,
         method=(CONTINUED_PRETRAINING if plain else SUPERVISED).name,
         train=train,
         held_out=held_out,
@@ -214,12 +205,7 @@ def _refuse_methods(account: Account) -> None:
         method = SUPERVISED.name if stage == "sft" else CONTINUED_PRETRAINING.name
         account.translated("stage", f"method: {method}")
     else:
-        account.refuse(
-            "stage",
-            f"{shown(stage)}: is not translated from configurations",
-            "Write the spec yourself for `dpo` and `kto` (`ftctl help training`); a server may offer "
-            "more: `ftctl help servers`.",
-        )
+        refuse_method(account, "stage", shown(stage))
     if account.has("streaming") and account.flag("streaming"):
         account.refuse(
             "streaming",

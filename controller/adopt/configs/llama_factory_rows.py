@@ -5,6 +5,7 @@ from typing import Final
 
 from backends.contract.inspector import Json
 from controller.adopt.configs.keys import Account, names, shown, whole
+from controller.adopt.configs.shared import refuse_script
 from controller.adopt.configs.translation import Fate, Rows
 
 INFO: Final = "dataset_info.json"
@@ -51,11 +52,7 @@ def _rows_of(
         account.refuse(key, f"{shown(name)} holds pairs of answers", "Name a dataset of answers.")
         return None
     if entry.get("script_url"):
-        account.refuse(
-            key,
-            f"{shown(name)} comes from a script, and no code of a dataset is ever run",
-            "Run the script once, save its rows as .jsonl, and enter that file.",
-        )
+        refuse_script(account, key, f"{shown(name)} comes from a script", verb="enter")
         return None
     media = [one for one in ("images", "videos", "audios") if _columns(entry).get(one)]
     if media:

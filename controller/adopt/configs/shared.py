@@ -39,6 +39,12 @@ EIGHT_BITS: Final = (
     "quantizes the base model for training; here 4 bits do that (hyperparameters.quantization: "
     "nf4), or it is trained in `dtype`"
 )
+QUESTIONS: Final = "trains on the questions too; only answers are learned here"
+LAST_ANSWER: Final = "trains on the last answer alone; every answer is learned here"
+LINEAR_LAYERS: Final = "is not there: an adapter is trained on linear layers alone"
+TOKENIZER: Final = "changes the tokenizer, which stays the base model's here"
+MACHINE: Final = "belongs to the machine: speed, memory, processes"
+RUN: Final = "saves, logs, measures or names a run"
 PEFT_LAYERS: Final = ["q_proj", "v_proj"]
 """Layers that peft chooses for most architectures: Llama, Mistral, Qwen, Gemma."""
 TOO_LONG: Final = "data.prepare.max_tokens"
@@ -49,7 +55,7 @@ HELD_OUT: Final = 0.1
 
 TRAINER: Final[Mapping[str, Key]] = {
     **idle(
-        "saves, logs, measures or names a run",
+        RUN,
         "output_dir logging_dir logging_steps logging_strategy logging_first_step report_to run_name "
         "project save_steps save_strategy save_total_limit save_only_model save_on_each_node "
         "eval_steps eval_delay per_device_eval_batch_size eval_accumulation_steps eval_on_start "
@@ -60,7 +66,7 @@ TRAINER: Final[Mapping[str, Key]] = {
         "metric_for_best_model greater_is_better",
     ),
     **idle(
-        "belongs to the machine: speed, memory, processes",
+        MACHINE,
         "gradient_checkpointing gradient_checkpointing_kwargs activation_checkpointing "
         "dataloader_num_workers dataloader_pin_memory dataloader_prefetch_factor "
         "dataloader_persistent_workers ddp_timeout ddp_backend ddp_find_unused_parameters "
@@ -90,6 +96,47 @@ TRAINER: Final[Mapping[str, Key]] = {
     **lost("code of a model or a dataset is never run here", "trust_remote_code"),
 }
 """Keys of `transformers.TrainingArguments` that most tools pass on."""
+UPDATES: Final[Mapping[str, Key]] = {
+    "gradient_accumulation_steps": Becomes(
+        name="gradient_accumulation_steps", read=whole, default=1
+    ),
+    "weight_decay": Becomes(name="weight_decay", read=number, default=0.0),
+    "max_grad_norm": Becomes(name="max_grad_norm", read=number, default=1.0),
+}
+"""Keys of `transformers.TrainingArguments` for each update of the weights."""
+
+
+def adapter_keys(
+    keys: Mapping[str, Key], *, has_adapter: bool, why: str = "none is trained"
+) -> Mapping[str, Key]:
+    """Return the entries of an adapter's keys, which change nothing where none is trained."""
+    return keys if has_adapter else idle(f"belongs to an adapter, and {why}", " ".join(keys))
+
+
+def refuse_method(account: Account, key: str, given: str) -> None:
+    """Refuse a training method that a spec has under its own keys, or not at all."""
+    account.refuse(
+        key,
+        f"{given}: is not translated from configurations",
+        "Write the spec yourself for `dpo` and `kto` (`ftctl help training`); a server may offer "
+        "more: `ftctl help servers`.",
+    )
+
+
+def refuse_script(account: Account, key: str, script: str, verb: str = "name") -> None:
+    """Refuse a dataset that a script makes.
+
+    Args:
+        account: The account.
+        key: Key that names the dataset.
+        script: The script, and how it makes the dataset.
+        verb: What a person does with the file of its rows.
+    """
+    account.refuse(
+        key,
+        f"{script}, and no code of a dataset is ever run",
+        f"Run the script once, save its rows as .jsonl, and {verb} that file.",
+    )
 
 
 def read_epochs(account: Account, key: str, default: float) -> None:
@@ -185,16 +232,19 @@ def read_precision(
         account.translated(fp16, f"hyperparameters.dtype: {dtype}")
 
 
-def read_layers(account: Account, key: str, every: Sequence[str]) -> None:
+def read_layers(
+    account: Account, key: str, every: Sequence[str], peft_chooses: Sequence[Json] = ()
+) -> None:
     """Write `target_modules`.
 
     Args:
         account: The account.
         key: Key that names the layers.
         every: Words of the tool for all linear layers.
+        peft_chooses: Values with which peft chooses, as it does where the key is absent.
     """
     given = account.given.get(key)
-    if given is None:
+    if given is None or given in peft_chooses:
         account.hyperparameters["target_modules"] = list(PEFT_LAYERS)
         account.translated(
             key,
@@ -236,10 +286,45 @@ def read_blocks(account: Account, key: str, default: int) -> None:
     account.translated(key, f"hyperparameters.max_length: {length}")
 
 
-def said_split(split: str) -> str:
-    """Return what becomes of a split as `datasets` writes it."""
-    part = FIRST_ROWS.fullmatch(split)
-    return f"split: {shown(split)}" if part is None else f"split: {part[1]}, limit: {part[2]}"
+def read_template(account: Account, key: str, base_models_own: str | None = None) -> None:
+    """Write `chat_template`, if it is one that local-gpu has.
+
+    Args:
+        account: The account.
+        key: Key that names the template.
+        base_models_own: The tool's word for the base model's own template.
+    """
+    template = account.text(key)
+    if template == "chatml":
+        account.hyperparameters["chat_template"] = "chatml"
+        account.translated(key, "hyperparameters.chat_template: chatml")
+    elif template and template == base_models_own:
+        account.translated(key, "is the base model's own here, too")
+    elif template:
+        account.lost(key, "is not there: the base model's own template is used")
+
+
+def read_revision(account: Account, key: str) -> str | None:
+    """Return the revision of the base model, if it is not the usual one."""
+    revision = account.text(key)
+    if revision == "main":
+        account.note(Fate.IDLE, key, "is the usual one")
+        return None
+    if revision:
+        account.translated(key, f"revision: {shown(revision)}")
+    return revision or None
+
+
+def read_hub(account: Account, keys: Mapping[str, str]) -> dict[str, Json]:
+    """Return the keys of a source that go with a dataset of the hub, from the tool's keys."""
+    hub: dict[str, Json] = {}
+    for theirs, ours in keys.items():
+        if value := account.text(theirs):
+            hub[ours] = value
+            part = FIRST_ROWS.fullmatch(value) if ours == "split" else None
+            first = None if part is None else f"split: {part[1]}, limit: {part[2]}"
+            account.translated(theirs, first or f"{ours}: {shown(value)}")
+    return hub
 
 
 def read_seed(account: Account, key: str, default: int) -> int:

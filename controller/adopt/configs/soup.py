@@ -1,6 +1,6 @@
 """Configurations of Soup (`soup.yaml` of soup-cli), by its schema of version 0.77. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from backends.contract.inspector import Json
@@ -26,8 +26,12 @@ from controller.adopt.configs.keys import (
 from controller.adopt.configs.shared import (
     DORA,
     EIGHT_BITS,
+    LAST_ANSWER,
     LORA_PLUS,
     PACKS,
+    QUESTIONS,
+    RUN,
+    TOKENIZER,
     read_blocks,
     read_epochs,
     read_layers,
@@ -35,7 +39,10 @@ from controller.adopt.configs.shared import (
     read_optimizer,
     read_schedule,
     read_seed,
+    read_template,
     read_warmup,
+    refuse_method,
+    refuse_script,
     share_of,
 )
 from controller.adopt.configs.translation import Fate, Rows, Translation
@@ -62,25 +69,22 @@ _SHAPES: Final[Mapping[str, str]] = {
 TABLE: Final[Mapping[str, Key]] = {
     **own("base task modality"),
     **idle("chooses who computes: the same sum here", "backend"),
-    **idle("saves, logs, measures or names a run", "output experiment_name eval advise"),
+    **idle(RUN, "output experiment_name eval advise"),
     **_in(
         _DATA,
         {
             **own(
                 "train format val_split max_length chat_template streaming train_on_responses_only"
             ),
-            **lost("trains on the questions too; only answers are learned here", "train_on_prompt"),
-            **lost("trains on the last answer alone; every answer is learned here", "mask_history"),
+            **lost(QUESTIONS, "train_on_prompt"),
+            **lost(LAST_ANSWER, "mask_history"),
             **lost(
                 "is not there",
                 "replay raft_shuffle_seed raft_epoch_shuffle interleave shards prompt_strategy "
                 "forget_set retain_set train_on_messages_with_train_field split_thinking "
                 "extend_conversation tokenized_path image_dir audio_dir video_dir",
             ),
-            **lost(
-                "changes the tokenizer, which stays the base model's here",
-                "add_new_tokens new_special_tokens resize_vocab",
-            ),
+            **lost(TOKENIZER, "add_new_tokens new_special_tokens resize_vocab"),
             **idle(
                 "belongs to the machine, or to another key",
                 "buffer_size replay_ratio replay_seed skip_prepare_dataset remove_unused_columns "
@@ -98,10 +102,7 @@ TABLE: Final[Mapping[str, Key]] = {
             ),
             "weight_decay": Becomes(name="weight_decay", read=number, default=0.01),
             "max_grad_norm": Becomes(name="max_grad_norm", read=number, default=1.0),
-            **lost(
-                PACKS,
-                "packing multipack",
-            ),
+            **lost(PACKS, "packing multipack"),
             **lost(
                 EIGHT_BITS,
                 "load_in_8bit quantization_aware moe_expert_quant nvfp4 llm_int8 unsloth_bnb_4bit",
@@ -196,7 +197,8 @@ def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Transla
         adapter = {**_ADAPTER, **_in(_TRAINING, LORA_PLUS)}
     go_through(account, {**TABLE, **adapter})
     if not full:
-        _read_layers(account)
+        automatic: Sequence[Json] = ("auto", ["auto"])
+        read_layers(account, f"{_LORA}target_modules", ("all-linear",), automatic)
     _read_quantization(account, full=full)
     read_epochs(account, f"{_TRAINING}epochs", 3)
     read_schedule(account, f"{_TRAINING}scheduler", "cosine")
@@ -229,12 +231,7 @@ def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Transla
 def _read_method(account: Account) -> str:
     task = str(account.value("task", text, "sft"))
     if task not in _TASKS:
-        account.refuse(
-            "task",
-            f"{shown(task)}: is not translated from configurations",
-            "Write the spec yourself for `dpo` and `kto` (`ftctl help training`); a server may offer "
-            "more: `ftctl help servers`.",
-        )
+        refuse_method(account, "task", shown(task))
     else:
         account.translated("task", f"method: {_TASKS[task]}")
     modality = str(account.value("modality", text, "text"))
@@ -251,20 +248,6 @@ def _read_method(account: Account) -> str:
             "Save the rows that you want as a file, and name it in `data.train`.",
         )
     return _TASKS.get(task, SUPERVISED.name)
-
-
-def _read_layers(account: Account) -> None:
-    key = f"{_LORA}target_modules"
-    if account.given.get(key) in ("auto", ["auto"]):
-        # As when the key is absent; peft decides then.
-        account.hyperparameters["target_modules"] = ["q_proj", "v_proj"]
-        account.translated(
-            key,
-            "hyperparameters.target_modules: [q_proj, v_proj], as peft chooses for most models; "
-            "name the layers if it chose others for this one",
-        )
-        return
-    read_layers(account, key, ("all-linear",))
 
 
 def _read_quantization(account: Account, *, full: bool) -> None:
@@ -299,12 +282,7 @@ def _read_answers(account: Account) -> None:
             account.translated(key, "is what happens here, too")
     else:
         account.lost(key, "learns the questions too; only answers are learned here")
-    template = account.text(f"{_DATA}chat_template")
-    if template == "chatml":
-        account.hyperparameters["chat_template"] = "chatml"
-        account.translated(f"{_DATA}chat_template", "hyperparameters.chat_template: chatml")
-    elif template:
-        account.lost(f"{_DATA}chat_template", "is not there: the base model's own template is used")
+    read_template(account, f"{_DATA}chat_template")
 
 
 def _read_rows(account: Account, *, plain: bool) -> tuple[Rows, ...]:
@@ -332,9 +310,5 @@ def _read_rows(account: Account, *, plain: bool) -> tuple[Rows, ...]:
         account.refuse(key, "names no dataset", "Name a file there.")
     script = [one for one in found if one.endswith(".py")]
     if script:
-        account.refuse(
-            key,
-            f"{shown(script[0])} is a script, and no code of a dataset is ever run",
-            "Run the script once, save its rows as .jsonl, and name that file.",
-        )
+        refuse_script(account, key, f"{shown(script[0])} is a script")
     return tuple(Rows(key=key, line=account.line(key), place=one, source=source) for one in found)

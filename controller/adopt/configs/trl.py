@@ -29,18 +29,25 @@ from controller.adopt.configs.shared import (
     DORA,
     EIGHT_BITS,
     HELD_OUT,
+    MACHINE,
     PACKS,
+    TOKENIZER,
     TRAINER,
+    UPDATES,
+    adapter_keys,
     read_blocks,
     read_epochs,
+    read_hub,
     read_layers,
     read_length,
     read_optimizer,
     read_precision,
+    read_revision,
     read_schedule,
     read_seed,
     read_warmup,
-    said_split,
+    refuse_method,
+    refuse_script,
     share_of,
 )
 from controller.adopt.configs.translation import Fate, Rows, Translation
@@ -63,21 +70,11 @@ TABLE: Final[Mapping[str, Key]] = {
     "per_device_train_batch_size": Becomes(
         name="per_device_train_batch_size", read=whole, default=8
     ),
-    "gradient_accumulation_steps": Becomes(
-        name="gradient_accumulation_steps", read=whole, default=1
-    ),
-    "weight_decay": Becomes(name="weight_decay", read=number, default=0.0),
-    "max_grad_norm": Becomes(name="max_grad_norm", read=number, default=1.0),
-    **lost(
-        PACKS,
-        "packing",
-    ),
-    **lost(
-        EIGHT_BITS,
-        "load_in_8bit",
-    ),
+    **UPDATES,
+    **lost(PACKS, "packing"),
+    **lost(EIGHT_BITS, "load_in_8bit"),
     **lost("is for other models than those that answer", "lora_task_type", (None, "CAUSAL_LM")),
-    **lost("changes the tokenizer, which stays the base model's here", "eos_token pad_token"),
+    **lost(TOKENIZER, "eos_token pad_token"),
     **lost("is not there: the loss is the mean over learned tokens", "loss_type", (None, "nll")),
     **lost("is nf4 here", "bnb_4bit_quant_type", (None, "nf4")),
     **lost("is not there", "router_aux_loss_coef model_init_kwargs dataset_kwargs"),
@@ -86,7 +83,7 @@ TABLE: Final[Mapping[str, Key]] = {
         "is how the tool cuts; here the end is cut off", "truncation_mode", (None, "keep_start")
     ),
     **idle(
-        "belongs to the machine: speed, memory, processes",
+        MACHINE,
         "dataset_num_proc dataset_batch_size pad_to_multiple_of padding_free packing_strategy "
         "eval_packing activation_offloading dtype torch_dtype attn_implementation "
         "bnb_4bit_quant_storage use_bnb_nested_quant ignore_bias_buffers "
@@ -136,12 +133,8 @@ def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Transla
     kind = "lora" if has_adapter else "full"
     account.hyperparameters["finetuning_type"] = kind
     account.translated("use_peft", f"hyperparameters.finetuning_type: {kind}")
-    table = {**TABLE, **own(" ".join(OTHER_METHODS))}
-    if has_adapter:
-        table |= _ADAPTER
-    else:
-        table |= idle("belongs to an adapter, and use_peft is off", " ".join(_ADAPTER))
-    go_through(account, table)
+    adapter = adapter_keys(_ADAPTER, has_adapter=has_adapter, why="use_peft is off")
+    go_through(account, {**TABLE, **own(" ".join(OTHER_METHODS)), **adapter})
     if has_adapter:
         read_layers(account, "lora_target_modules", ("all-linear",))
     plain = account.has("dataset_text_field")
@@ -159,18 +152,14 @@ def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Transla
     else:
         prepare = read_length(account, length, 1024, over_length="truncate")
         _read_loss(account)
-    revision = account.text("model_revision")
-    if revision and revision != "main":
-        account.translated("model_revision", f"revision: {shown(revision)}")
-    elif revision:
-        account.note(Fate.IDLE, "model_revision", "is the usual one")
+    revision = read_revision(account, "model_revision")
     _read_template(account)
     wanted = (account.text("hub_model_id").rpartition("/")[2], account.text("run_name"))
     return Translation(
         tool=TOOL,
         base_model=account.text("model_name_or_path"),
         base_key="model_name_or_path",
-        revision=revision if revision not in {"", "main"} else None,
+        revision=revision,
         method=(CONTINUED_PRETRAINING if plain else SUPERVISED).name,
         train=train,
         held_out=held_out,
@@ -186,12 +175,7 @@ def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Transla
 def _refuse_methods(account: Account) -> None:
     for key, method in OTHER_METHODS.items():
         if account.has(key):
-            account.refuse(
-                key,
-                f"is a key of `trl {method}`: is not translated from configurations",
-                "Write the spec yourself for `dpo` and `kto` (`ftctl help training`); a server may offer "
-                "more: `ftctl help servers`.",
-            )
+            refuse_method(account, key, f"is a key of `trl {method}`")
     for key in ("dataset_streaming", "streaming"):
         if account.has(key) and account.flag(key):
             account.refuse(
@@ -252,12 +236,7 @@ def _read_rows(account: Account, *, plain: bool) -> Iterator[Rows]:
             "dataset_name", "is missing, and so is `datasets`", "Name a dataset in either."
         )
         return
-    hub: dict[str, Json] = {}
-    for theirs, ours in (("dataset_config", "config"), ("dataset_train_split", "split")):
-        if value := account.text(theirs):
-            hub[ours] = value
-            said = said_split(value) if ours == "split" else f"{ours}: {shown(value)}"
-            account.translated(theirs, said)
+    hub = read_hub(account, {"dataset_config": "config", "dataset_train_split": "split"})
     _refuse_script(account, "dataset_name", where)
     yield Rows(
         key="dataset_name", line=account.line("dataset_name"), place=where, hub=hub, source=source
@@ -266,23 +245,13 @@ def _read_rows(account: Account, *, plain: bool) -> Iterator[Rows]:
 
 def _refuse_script(account: Account, key: str, where: str) -> None:
     if where.endswith(".py"):
-        account.refuse(
-            key,
-            f"{shown(where)} comes from a script, and no code of a dataset is ever run",
-            "Run the script once, save its rows as .jsonl, and name that file.",
-        )
+        refuse_script(account, key, f"{shown(where)} comes from a script")
 
 
 def _rows_of(
     account: Account, at: str, entry: Mapping[str, Json], source: Mapping[str, Json]
 ) -> Iterator[Rows]:
-    sub = Account(
-        given={place(at, key): value for key, value in entry.items()},
-        file=account.file,
-        line_of=account.line_of,
-        lines=account.lines,
-        problems=account.problems,
-    )
+    sub = account.inside(at, entry)
     key = place(at, "path")
     where = sub.text(key)
     files = sub.value(place(at, "data_files"), names, [])
@@ -291,12 +260,7 @@ def _rows_of(
         sub.refuse(key, "is missing", "Name the file or the dataset there.")
         return
     _refuse_script(sub, key, where)
-    hub: dict[str, Json] = {}
-    for theirs, ours in (("name", "config"), ("split", "split")):
-        if value := sub.text(place(at, theirs)):
-            hub[ours] = value
-            said = said_split(value) if ours == "split" else f"{ours}: {shown(value)}"
-            sub.translated(place(at, theirs), said)
+    hub = read_hub(sub, {place(at, "name"): "config", place(at, "split"): "split"})
     values = dict(source)
     if sub.has(place(at, "fraction")):
         share = sub.value(place(at, "fraction"), number)
