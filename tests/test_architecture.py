@@ -118,7 +118,11 @@ LAYERS = (
     ),
     ("controller.spec.base", "controller.evaluate.answers", "controller.evaluate.curves.points"),
     ("controller.spec.asked",),
-    ("controller.evaluate.answer_file", "controller.evaluate.retain.rules"),
+    (
+        "controller.evaluate.answer_file",
+        "controller.evaluate.prompts.lazy",
+        "controller.evaluate.retain.rules",
+    ),
     (
         "controller.evaluate.answer_store",
         "controller.evaluate.metric",
@@ -158,7 +162,7 @@ LAYERS = (
     (
         "controller.evaluate.curves.findings",
         "controller.evaluate.gate",
-        "controller.evaluate.held_out",
+        "controller.evaluate.prompts.held_out",
         "controller.evaluate.rivals",
         "controller.evaluate.scoring",
         "controller.lockfile.model",
@@ -295,6 +299,7 @@ PURE = (
     "controller/evaluate/gate.py",
     "controller/evaluate/judgement.py",
     "controller/evaluate/labels.py",
+    "controller/evaluate/prompts/lazy.py",
     "controller/evaluate/metric.py",
     "controller/evaluate/metrics/**/*.py",
     "controller/evaluate/retain/rules.py",

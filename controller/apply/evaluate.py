@@ -21,11 +21,11 @@ from controller.evaluate.compare import (
     compare_with,
 )
 from controller.evaluate.gate import CANDIDATE
-from controller.evaluate.held_out import HeldOut
 from controller.evaluate.measure import Answers, evaluation_path, measure, write_evaluation_file
 from controller.evaluate.opinions.ask_judges import JudgeContext, ask_judges
 from controller.evaluate.opinions.opinions import Opinions, joined
 from controller.evaluate.opinions.people import ids_of, people_say
+from controller.evaluate.prompts.held_out import HeldOut
 from controller.evaluate.retain.measure import (
     Retained,
     measure_retained,

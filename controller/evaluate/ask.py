@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import overload
 
 from backends.contract.backend import Backend
 from backends.contract.completions import Completion, Prompt
 from controller.evaluate.answer_file import AnswerKey
 from controller.evaluate.answer_store import AnswerStore, Asked
 from controller.evaluate.compare import EvaluatedModel
+from controller.evaluate.prompts.lazy import changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ def key_of(model: EvaluatedModel) -> AnswerKey:
 
 def prompts_of(model: EvaluatedModel, prompts: Sequence[Prompt]) -> Sequence[Prompt]:
     """Return the prompts that a model gets for the held-out prompts."""
-    return _OwnPrompts(model, prompts) if model.has_own_prompts else prompts
+    return changed(prompts, model.asked) if model.has_own_prompts else prompts
 
 
 def ask(
@@ -92,27 +92,3 @@ def _asked_together(models: Sequence[EvaluatedModel]) -> list[list[EvaluatedMode
         key = (model.place, model.base_model.identity, model.sampling, own)
         groups.setdefault(key, []).append(model)
     return list(groups.values())
-
-
-class _OwnPrompts(Sequence[Prompt]):
-    """The prompts of a model that has a system prompt or examples of its own."""
-
-    def __init__(self, model: EvaluatedModel, prompts: Sequence[Prompt]) -> None:
-        self._model, self._prompts = model, prompts
-
-    def __len__(self) -> int:
-        return len(self._prompts)
-
-    @overload
-    def __getitem__(self, index: int) -> Prompt: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Prompt]: ...
-
-    def __getitem__(self, index: int | slice) -> Prompt | Sequence[Prompt]:
-        if isinstance(index, slice):
-            return [self._model.asked(prompt) for prompt in self._prompts[index]]
-        return self._model.asked(self._prompts[index])
-
-    def __iter__(self) -> Iterator[Prompt]:
-        return map(self._model.asked, self._prompts)

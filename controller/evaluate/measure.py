@@ -21,9 +21,9 @@ from controller.canonical import canonical_json
 from controller.evaluate.answers import Answer, expected_answer, given_answer
 from controller.evaluate.compare import EvaluatedModel
 from controller.evaluate.gate import CANDIDATE, split_score
-from controller.evaluate.held_out import HeldOut
 from controller.evaluate.labels import label_of
 from controller.evaluate.metric import AnsweredExample, Tally
+from controller.evaluate.prompts.held_out import HeldOut
 from controller.evaluate.scoring import Tallies, answered, chosen_metrics, scores_of, tally
 from controller.lockfile.model import Build, Scores
 from controller.spec.evaluation import BASE, LABEL

@@ -10,15 +10,16 @@ from backends.contract.errors import BackendError, NothingStored
 from controller.evaluate.answers import expected_answer
 from controller.evaluate.compare import EvaluatedModel, EvaluationContext, production_model
 from controller.evaluate.gate import CANDIDATE
-from controller.evaluate.held_out import HeldOut, prompt_of
 from controller.evaluate.labels import label_of
+from controller.evaluate.prompts.held_out import HeldOut, prompt_of
+from controller.evaluate.prompts.lazy import picked
 from controller.lockfile.model import Build
 from controller.plan.desired import Desired
 from controller.project.project import Project
 from controller.prompted.examples import shot_finder
 from controller.record.policy import DataPolicy
 from controller.record.stored import MOST_LISTED, StoredSample, read_stored, sample_stored
-from controller.record.wanted import Part, Picked, Wanted, asked_prompts, sample_places
+from controller.record.wanted import Part, Wanted, asked_prompts, sample_places
 from controller.resolve.answers import OpenBackend
 from controller.resolve.resolve import Resolved
 
@@ -83,7 +84,7 @@ def wanted_of(
     )
     model = production_model(build, desired, context)
     held_out, train = HeldOut(dataset.held_out), HeldOut(dataset.train)
-    sampled = Picked(train, sample_places(train, options.train)) if options.train else ()
+    sampled = picked(train, sample_places(train, options.train)) if options.train else ()
     stored = _stored(desired, model, project, open_backend, options)
     of_labels = _is_of_labels(desired, held_out)
     rows: dict[str, tuple[Sequence[Prompt], int]] = {

@@ -10,13 +10,14 @@ from controller.errors import FtctlError, InvalidInput
 from controller.evaluate.answer_file import AnswerKey
 from controller.evaluate.answer_store import AnswerStore
 from controller.evaluate.compare import EvaluatedModel
+from controller.evaluate.prompts.lazy import joined, picked
 from controller.lockfile.model import Build, Entry, Lockfile
 from controller.lockfile.store import read_lockfile
 from controller.plan.actions import Blocked
 from controller.plan.desired import Shutdown
 from controller.project.project import Project
 from controller.record.find import RecordOptions, wanted_of
-from controller.record.wanted import Joined, Picked, Wanted
+from controller.record.wanted import Wanted
 from controller.render.shutdowns import when
 from controller.resolve.answers import OpenBackend
 from controller.resolve.resolve import Resolved
@@ -239,10 +240,10 @@ def _shared(
     askable = [one for one in group if one.name not in failures]
     if not askable:
         return None
-    model, prompts = askable[0].model, Joined([one.prompts for one in askable])
+    model, prompts = askable[0].model, joined([one.prompts for one in askable])
     missing = store.missing(key, prompts)
     try:
-        is_paid, estimate = _estimated(model, Picked(prompts, missing), open_backend)
+        is_paid, estimate = _estimated(model, picked(prompts, missing), open_backend)
     except FtctlError as error:
         failures.update(dict.fromkeys((one.name for one in askable), error))
         return None
@@ -258,7 +259,7 @@ def _shared(
 
 
 def _estimated(
-    model: EvaluatedModel, prompts: Picked, open_backend: OpenBackend
+    model: EvaluatedModel, prompts: Sequence[Prompt], open_backend: OpenBackend
 ) -> tuple[bool, AnswersEstimate | None]:
     backend = open_backend(model.place)
     estimate = backend.estimate_answers(model.base_model, model.model_id, prompts, model.sampling)

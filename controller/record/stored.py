@@ -17,7 +17,7 @@ from backends.contract.recording import StoredCompletion
 from controller.data.examples.example import Example, to_canonical
 from controller.errors import FtctlError
 from controller.evaluate.answer_file import prompt_digest
-from controller.evaluate.held_out import prompt_of
+from controller.evaluate.prompts.held_out import prompt_of
 from controller.record.policy import DataPolicy
 from controller.record.wanted import smallest
 from controller.state_folder import writing_to

@@ -2,10 +2,9 @@
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, chain
-from typing import Final, overload
+from typing import Final
 
 from backends.contract.completions import Prompt
 from backends.contract.errors import FtctlError
@@ -13,6 +12,7 @@ from controller.data.dataset import Split
 from controller.evaluate.answer_file import AnswerKey, prompt_digest
 from controller.evaluate.ask import key_of, prompts_of
 from controller.evaluate.compare import EvaluatedModel
+from controller.evaluate.prompts.lazy import changed, joined
 from controller.spec.data import Prepare
 
 LOGPROBS: Final = 20
@@ -60,9 +60,9 @@ class Wanted:
         return key_of(self.model)
 
     @property
-    def prompts(self) -> "Joined":
+    def prompts(self) -> Sequence[Prompt]:
         """The prompts of all parts."""
-        return Joined([part.prompts for part in self.parts])
+        return joined([part.prompts for part in self.parts])
 
 
 def asked_prompts(
@@ -70,7 +70,7 @@ def asked_prompts(
 ) -> Sequence[Prompt]:
     """Return prompts as a model is asked them, with log-probabilities if answers are labels."""
     own = prompts_of(model, prompts)
-    return _WithLogprobs(own) if of_labels else own
+    return changed(own, lambda prompt: replace(prompt, logprobs=LOGPROBS)) if of_labels else own
 
 
 def sample_places(prompts: Iterable[Prompt], count: int) -> list[int]:
@@ -88,75 +88,3 @@ def sample_places(prompts: Iterable[Prompt], count: int) -> list[int]:
 def smallest(contents: Iterable[bytes], count: int) -> list[bytes]:
     """Return sampled contents, which do not depend on their order."""
     return heapq.nsmallest(count, contents, key=lambda one: hashlib.sha256(_SALT + one).digest())
-
-
-class Picked(Sequence[Prompt]):
-    """Some of many prompts, read when they are needed."""
-
-    def __init__(self, prompts: Sequence[Prompt], places: Sequence[int]) -> None:
-        self._prompts, self._places = prompts, places
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    @overload
-    def __getitem__(self, index: int) -> Prompt: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Prompt]: ...
-
-    def __getitem__(self, index: int | slice) -> Prompt | Sequence[Prompt]:
-        if isinstance(index, slice):
-            return Picked(self._prompts, self._places[index])
-        return self._prompts[self._places[index]]
-
-
-class Joined(Sequence[Prompt]):
-    """Several sequences of prompts, one after the other."""
-
-    def __init__(self, parts: Sequence[Sequence[Prompt]]) -> None:
-        self._parts = parts
-        self._ends = list(accumulate(map(len, parts)))
-
-    def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
-    @overload
-    def __getitem__(self, index: int) -> Prompt: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Prompt]: ...
-
-    def __getitem__(self, index: int | slice) -> Prompt | Sequence[Prompt]:
-        if isinstance(index, slice):
-            return Picked(self, range(*index.indices(len(self))))
-        place = range(len(self))[index]
-        number = next(number for number, end in enumerate(self._ends) if place < end)
-        return self._parts[number][place - (self._ends[number - 1] if number else 0)]
-
-    def __iter__(self) -> Iterator[Prompt]:
-        return chain.from_iterable(self._parts)
-
-
-class _WithLogprobs(Sequence[Prompt]):
-    """Prompts that ask for log-probabilities of the answers' tokens."""
-
-    def __init__(self, prompts: Sequence[Prompt]) -> None:
-        self._prompts = prompts
-
-    def __len__(self) -> int:
-        return len(self._prompts)
-
-    @overload
-    def __getitem__(self, index: int) -> Prompt: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Prompt]: ...
-
-    def __getitem__(self, index: int | slice) -> Prompt | Sequence[Prompt]:
-        if isinstance(index, slice):
-            return _WithLogprobs(self._prompts[index])
-        return replace(self._prompts[index], logprobs=LOGPROBS)
-
-    def __iter__(self) -> Iterator[Prompt]:
-        return (replace(prompt, logprobs=LOGPROBS) for prompt in self._prompts)

@@ -18,7 +18,7 @@ from controller.evaluate.compare import (
     recorded_scores,
 )
 from controller.evaluate.gate import parse_condition, split_score
-from controller.evaluate.held_out import HeldOut
+from controller.evaluate.prompts.held_out import HeldOut
 from controller.evaluate.scoring import measured_metrics
 from controller.lockfile.model import Build, Entry
 from controller.plan.desired import Desired

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat
 from pathlib import Path
-from typing import IO, Any, Final, cast, overload
+from typing import IO, Any, Final, cast
 
 from backends.contract.backend import Backend
 from backends.contract.completions import Completion, Prompt, Sampling
@@ -24,6 +24,7 @@ from controller.evaluate.compare import EvaluatedModel
 from controller.evaluate.gate import CANDIDATE
 from controller.evaluate.metric import Judge, Opinion, Tally
 from controller.evaluate.opinions.opinions import Opinions, joined
+from controller.evaluate.prompts.lazy import LazyPrompts
 from controller.evaluate.scoring import answered
 from controller.spec.asked import JudgeModel
 from controller.spec.load import FOLDER
@@ -161,7 +162,7 @@ class _Judging:
         return each * len(self.judged) * len(self.answers.prompts)
 
 
-class _JudgePrompts(Sequence[Prompt]):
+class _JudgePrompts(LazyPrompts):
     """The prompts for the answers of all judged models, one model after the other.
 
     They are composed once and read from a file without a name, so that memory does not grow.
@@ -180,20 +181,9 @@ class _JudgePrompts(Sequence[Prompt]):
                     self._offsets[-1] + self._file.write(line.encode(errors="surrogatepass"))
                 )
         self._file.flush()
+        super().__init__(len(self._offsets) - 1, self._read)
 
-    def __len__(self) -> int:
-        return len(self._offsets) - 1
-
-    @overload
-    def __getitem__(self, index: int) -> Prompt: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Prompt]: ...
-
-    def __getitem__(self, index: int | slice) -> Prompt | Sequence[Prompt]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        place = range(len(self))[index]
+    def _read(self, place: int) -> Prompt:
         start, end = self._offsets[place], self._offsets[place + 1]
         line = os.pread(self._file.fileno(), end - start, start)
         messages, tools = json.loads(line.decode(errors="surrogatepass"))

@@ -6,12 +6,12 @@ from controller.evaluate.answers import Answer, given_answer
 from controller.evaluate.ask import KeptAnswers
 from controller.evaluate.compare import EvaluatedModel
 from controller.evaluate.gate import CANDIDATE
-from controller.evaluate.held_out import HeldOut
 from controller.evaluate.metric import Tally
 from controller.evaluate.opinions.agreement import ordinal_alpha
 from controller.evaluate.opinions.answer_ids import answer_id
 from controller.evaluate.opinions.opinions import Opinions
 from controller.evaluate.opinions.read_sheet import SheetScores
+from controller.evaluate.prompts.held_out import HeldOut
 
 AnswerIds = Callable[[EvaluatedModel], Iterator[str]]
 """Yields the IDs of a model's answers, in the order of the examples."""

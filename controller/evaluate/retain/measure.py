@@ -7,9 +7,9 @@ A suite, or a file of the team's own, is a set of prompts with one metric, whose
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import accumulate, chain, islice, pairwise
+from itertools import islice
 from pathlib import Path
-from typing import Final, TypeAlias, overload
+from typing import Final, TypeAlias
 
 from backends.atomic_files import write_atomic_lines
 from backends.contract.completions import Completion, Prompt
@@ -19,7 +19,6 @@ from controller.data.dataset import Split
 from controller.evaluate.answers import expected_answer
 from controller.evaluate.compare import EvaluatedModel
 from controller.evaluate.gate import CANDIDATE, RETAIN
-from controller.evaluate.held_out import HeldOut
 from controller.evaluate.measure import (
     Answers,
     Measured,
@@ -36,6 +35,8 @@ from controller.evaluate.metric import (
     MetricSettings,
     Tally,
 )
+from controller.evaluate.prompts.held_out import HeldOut
+from controller.evaluate.prompts.lazy import joined, places_of
 from controller.evaluate.retain.items import read_items
 from controller.evaluate.retain.suites import SUITES, SuiteName
 from controller.evaluate.scoring import Tallies, answered, scores_of, tally
@@ -144,9 +145,9 @@ def measure_retained(
         limited = [
             replace(model, sampling=replace(model.sampling, max_tokens=limit)) for model in models
         ]
-        prompts = _Joined([one.prompts for one in alike])
-        answers = ask(limited, prompts)
-        for one, place in zip(alike, prompts.places, strict=True):
+        prompts = [one.prompts for one in alike]
+        answers = ask(limited, joined(prompts))
+        for one, place in zip(alike, places_of(prompts), strict=True):
             given[one.name] = {
                 model.role: partial(_read, answers, model, place) for model in limited
             }
@@ -196,39 +197,6 @@ def _lines(retained: Retained) -> Iterator[bytes]:
             }
             completions = {role: next(answers) for role, answers in given.items()}
             yield canonical_json({**line, **answer_line(prompt, completions)}) + b"\n"
-
-
-class _Joined(Sequence[Prompt]):
-    """The prompts of several sets, one set after the other."""
-
-    def __init__(self, parts: Sequence[Sequence[Prompt]]) -> None:
-        self._parts = parts
-        ends = list(accumulate(map(len, parts), initial=0))
-        self.places = [range(start, end) for start, end in pairwise(ends)]
-        """Places of each set's prompts."""
-
-    def __len__(self) -> int:
-        return sum(map(len, self._parts))
-
-    @overload
-    def __getitem__(self, index: int) -> Prompt: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Prompt]: ...
-
-    def __getitem__(self, index: int | slice) -> Prompt | Sequence[Prompt]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        at = range(len(self))[index]
-        part, place = next(
-            (part, place)
-            for part, place in zip(self._parts, self.places, strict=True)
-            if at in place
-        )
-        return part[at - place.start]
-
-    def __iter__(self) -> Iterator[Prompt]:
-        return chain.from_iterable(self._parts)
 
 
 def _read(answers: Answers, model: EvaluatedModel, place: range) -> Iterator[Completion]:

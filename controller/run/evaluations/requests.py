@@ -7,8 +7,8 @@ from controller.evaluate.answer_store import AnswerStore
 from controller.evaluate.ask import KeptAnswers
 from controller.evaluate.compare import BASE_AGAIN, EvaluationContext, compare_with
 from controller.evaluate.gate import CANDIDATE
-from controller.evaluate.held_out import HeldOut
 from controller.evaluate.opinions.ask_judges import JudgeContext, missing_opinions
+from controller.evaluate.prompts.held_out import HeldOut
 from controller.evaluate.retain.measure import retained_sets
 from controller.lockfile.model import Build, Entry
 from controller.plan.desired import Desired

@@ -12,7 +12,7 @@ from backends.registry import open_backend
 from controller.evaluate.answer_store import AnswerStore
 from controller.evaluate.ask import KeptAnswers, ask
 from controller.evaluate.compare import EvaluatedModel
-from controller.evaluate.held_out import HeldOut
+from controller.evaluate.prompts.held_out import HeldOut
 from tests.splits import split_of
 
 

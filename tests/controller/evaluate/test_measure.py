@@ -19,7 +19,6 @@ from controller.evaluate.compare import (
     compare_with,
     require_model,
 )
-from controller.evaluate.held_out import HeldOut
 from controller.evaluate.measure import (
     evaluation_path,
     evaluation_path_of,
@@ -27,6 +26,7 @@ from controller.evaluate.measure import (
     read_evaluation_file,
     write_evaluation_file,
 )
+from controller.evaluate.prompts.held_out import HeldOut
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
 from controller.plan.versions import newest_inputs
 from controller.prompted.examples import shot_finder

@@ -14,7 +14,7 @@ from controller.data.examples.validate_example import validate_example
 from controller.data.reports.statistics import statistics_of
 from controller.data.resolve_sources import DataPaths
 from controller.errors import InvalidInput
-from controller.evaluate.held_out import HeldOut
+from controller.evaluate.prompts.held_out import HeldOut
 from controller.spec.data import Columns, Data
 
 ASKED = {"role": "user", "content": "질문"}

@@ -7,7 +7,7 @@ import pytest
 from controller.data.dataset import build_dataset
 from controller.data.resolve_sources import DataPaths
 from controller.errors import InvalidInput
-from controller.evaluate.held_out import HeldOut
+from controller.evaluate.prompts.held_out import HeldOut
 from controller.spec.data import Data
 
 OPENAI_PAIR = {

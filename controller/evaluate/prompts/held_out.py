@@ -2,16 +2,16 @@
 
 import json
 from array import array
-from collections.abc import Iterator, Sequence
-from typing import overload
+from collections.abc import Iterator
 
 from backends.contract.completions import Prompt
 from backends.contract.methods import form_of
 from controller.data.dataset import Split
 from controller.data.reports.traced_examples import TracedExample, read_traced_examples
+from controller.evaluate.prompts.lazy import LazyPrompts
 
 
-class HeldOut(Sequence[Prompt]):
+class HeldOut(LazyPrompts):
     """The prompts of a file of held-out examples: the conversation before the last answer.
 
     Only the place of each line is kept in memory. The expected answer of a preference pair is the
@@ -25,24 +25,14 @@ class HeldOut(Sequence[Prompt]):
         with split.path.open("rb") as file:
             for line in file:
                 self._offsets.append(self._offsets[-1] + len(line))
+        super().__init__(len(self._offsets) - 1, self._read, self._read_all)
 
-    def __len__(self) -> int:
-        return len(self._offsets) - 1
-
-    @overload
-    def __getitem__(self, index: int) -> Prompt: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Prompt]: ...
-
-    def __getitem__(self, index: int | slice) -> Prompt | Sequence[Prompt]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
+    def _read(self, place: int) -> Prompt:
         with self._split.path.open("rb") as file:
-            file.seek(self._offsets[range(len(self))[index]])
+            file.seek(self._offsets[place])
             return prompt_of(file.readline())
 
-    def __iter__(self) -> Iterator[Prompt]:
+    def _read_all(self) -> Iterator[Prompt]:
         with self._split.path.open("rb") as file:
             yield from map(prompt_of, file)
 
