@@ -79,9 +79,10 @@ def resolve_inside(root: Path, path: Path) -> Path:
     Raises:
         CannotRead: It leads out of the repository, or to what is private in it.
     """
-    if _has_no_link(path) and str(path).startswith(f"{root}/"):
+    whole = str(path)
+    if path.is_absolute() and whole.startswith(f"{root}/") and has_no_link("", whole[1:]):
         # Nor has the repository's own path: both are resolved already.
-        resolved, below = path, str(path)[len(str(root)) + 1 :].split("/")
+        resolved, below = path, whole[len(str(root)) + 1 :].split("/")
     else:
         home = root.resolve()
         try:
@@ -99,12 +100,17 @@ def resolve_inside(root: Path, path: Path) -> Path:
     return resolved
 
 
-def _has_no_link(path: Path) -> bool:
-    """Return whether a path is surely its own resolved form; that takes a tenth of resolving it."""
-    at, parts = "", str(path).split("/")
-    if parts[0] or ".." in parts:
+def has_no_link(folder: str, below: str) -> bool:
+    """Return whether a path is surely its own resolved form; that takes a tenth of resolving it.
+
+    Args:
+        folder: A resolved folder, without a slash at its end; the root of the disk is empty.
+        below: The path, relative to the folder.
+    """
+    at, parts = folder, below.split("/")
+    if ".." in parts:
         return False
-    for part in parts[1:]:
+    for part in parts:
         at = f"{at}/{part}"
         try:
             if stat.S_ISLNK(os.lstat(at).st_mode):

@@ -1,6 +1,7 @@
 """`ftctl reconcile`."""
 
 from collections import Counter
+from typing import Unpack
 
 import click
 
@@ -13,7 +14,7 @@ from controller.cli.common import (
 )
 from controller.cli.progress import open_screen
 from controller.cli.summary import finish
-from controller.cli.watching import refuse_without_watch, watch_options
+from controller.cli.watching import ServiceValues, refuse_without_watch, watch_options
 from controller.cli.watching import watch as run_service
 from controller.plan.actions import Blocked, BlockReason
 from controller.render.plan_json import plan_json
@@ -36,13 +37,8 @@ def command(
     *,
     wait: bool,
     watch: bool,
-    url: str | None,
-    branch: str | None,
-    folder: str,
-    interval: float,
-    host: str,
-    port: int,
     lock_timeout: float,
+    **service: Unpack[ServiceValues],
 ) -> int:
     """Record what open jobs came to; evaluate, judge and promote it.
 
@@ -53,18 +49,9 @@ def command(
     branch in a clone of its own, applies what is merged there, within the budgets, and pushes the
     lockfile: `ftctl help service`.
     """
-    refuse_without_watch(ctx, watches=watch, waits=wait, url=url)
+    refuse_without_watch(ctx, watches=watch, waits=wait, url=service["url"])
     if watch:
-        return run_service(
-            ctx,
-            url=url,
-            branch=branch,
-            folder=folder,
-            interval=interval,
-            host=host,
-            port=port,
-            lock_timeout=lock_timeout,
-        )
+        return run_service(ctx, service, lock_timeout)
     project, as_json = project_of(ctx), wants_json(ctx)
     prepared = prepare_run(project)
     if any(

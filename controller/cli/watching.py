@@ -1,7 +1,7 @@
 """Options of `ftctl reconcile --watch`."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -13,6 +13,17 @@ from controller.watch.interval import parse_interval
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _OF_WATCH = ("interval", "host", "port")
 _OF_GIT = ("branch", "folder")
+
+
+class ServiceValues(TypedDict):
+    """Values of the options of a service, as click passes them."""
+
+    url: str | None
+    branch: str | None
+    folder: str
+    interval: float
+    host: str
+    port: int
 
 
 class Interval(click.ParamType[float]):
@@ -62,19 +73,9 @@ def watch_options(command: _Command) -> _Command:
     return command
 
 
-def watch(
-    ctx: click.Context,
-    *,
-    url: str | None,
-    branch: str | None,
-    folder: str,
-    interval: float,
-    host: str,
-    port: int,
-    lock_timeout: float,
-) -> int:
+def watch(ctx: click.Context, values: ServiceValues, lock_timeout: float) -> int:
     """Run the service that the options describe; return its exit code."""
-    if url is None:
+    if values["url"] is None:
         project_of(ctx)
     parent = ctx.parent
     source = parent.get_parameter_source("folder") if parent is not None else None
@@ -82,12 +83,12 @@ def watch(
     options = start.WatchOptions(
         folder=ctx.obj["folder"],
         is_named=source is not ParameterSource.DEFAULT,
-        url=url,
-        branch=branch,
-        subfolder=folder,
-        interval_s=interval,
-        host=host,
-        port=port,
+        url=values["url"],
+        branch=values["branch"],
+        subfolder=values["folder"],
+        interval_s=values["interval"],
+        host=values["host"],
+        port=values["port"],
         lock_timeout_s=lock_timeout,
         as_json=wants_json(ctx),
     )

@@ -53,7 +53,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self._max_seconds = math.inf if max_seconds is None else max_seconds
         self._started = self._reported = time.monotonic()
         self._before = trainer.history.seconds
-        self._mean_tokens = trainer.objective.train.tokens / len(trainer.batches)
+        self._mean_tokens = trainer.objective.train.rows.count / len(trainer.batches)
         self._first_step = 0
 
     def ask_to_stop(self, *, for_good: bool) -> None:

@@ -50,6 +50,11 @@ class Tokens:
         return np.diff(self.offsets)
 
     @property
+    def count(self) -> int:
+        """Number of tokens of all examples."""
+        return len(self.ids)
+
+    @property
     def labels(self) -> int:
         """Number of tokens in the loss."""
         return int(self.learned.sum())

@@ -19,6 +19,7 @@ from controller.data.sources.compression import compression_of
 from controller.data.sources.globs import has_wildcard, walk
 from controller.data.sources.source_file import BINARY, Compression, LocatedFile
 from controller.data.suggestions import join_names, quote
+from controller.repository_files import has_no_link
 from controller.spec.data import FileFormat, Source
 
 _FORMATS: dict[str, FileFormat] = {
@@ -129,7 +130,9 @@ class _Repository:
             DataError: It leaves the repository, or leads to what is not data.
         """
         try:
-            resolved = path if self._has_no_link(path) else path.resolve()
+            below = _below(path, self.root)
+            is_resolved = below is not None and has_no_link(str(self.root), below)
+            resolved = path if is_resolved else path.resolve()
         except (OSError, RuntimeError):
             raise DataError(
                 f"{self.display_path(path)!r} is a link to itself", "Copy the file in its place."
@@ -144,20 +147,6 @@ class _Repository:
                 "Name another file: .git, .env* and the state folder are never read.",
             )
         return resolved
-
-    def _has_no_link(self, path: Path) -> bool:
-        """Return whether a path is its own resolved form: the root is resolved already."""
-        at, below = str(self.root), _below(path, self.root)
-        if below is None or ".." in below:
-            return False
-        for name in below.split("/"):
-            at = f"{at}/{name}"
-            try:
-                if stat.S_ISLNK(os.lstat(at).st_mode):
-                    return False
-            except OSError:
-                return False
-        return True
 
     def _is_not_data(self, path: Path) -> bool:
         has_state = self.state != self.root and _below(self.state, self.root) is not None

@@ -9,7 +9,7 @@ def amounts(trainer: LabelledTrainer) -> tuple[int, int]:
     """Return the tokens that the steps so far have read, and how many of them are in the loss."""
     train, batches = trainer.objective.train, trainer.batches
     epochs, rest = divmod(trainer.state.global_step, trainer.steps_per_epoch)
-    tokens, labels = train.tokens * epochs, train.labels * epochs
+    tokens, labels = train.rows.count * epochs, train.rows.labels * epochs
     if rest:
         batches.epoch = epochs
         begun = islice(batches, rest * batches.accumulation)
@@ -20,4 +20,4 @@ def amounts(trainer: LabelledTrainer) -> tuple[int, int]:
 
 def passes(trainer: LabelledTrainer) -> float:
     """Return the passes over the training set so far, by their tokens."""
-    return amounts(trainer)[0] / trainer.objective.train.tokens
+    return amounts(trainer)[0] / trainer.objective.train.rows.count

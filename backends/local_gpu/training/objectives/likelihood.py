@@ -29,18 +29,8 @@ class Sequences:
         """Number of tokens of each example."""
         return self.rows.lengths
 
-    @property
-    def tokens(self) -> int:
-        """Number of tokens that one pass reads."""
-        return int(self.rows.lengths.sum())
-
-    @property
-    def labels(self) -> int:
-        """Number of tokens in the loss."""
-        return self.rows.labels
-
     def part(self, places: Sequence[int]) -> tuple[int, int]:
-        """Return `tokens` and `labels` of some examples."""
+        """Return the number of tokens of some examples, and how many of them are in the loss."""
         return self.rows.part(places)
 
     def collate(self, places: Sequence[int]) -> Batch:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from backends.local_gpu.training.batching import Batch
+from backends.local_gpu.training.tokenized_dataset import Tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,15 +36,11 @@ class ExampleSet(Protocol):
         """Length of the longest row that each example has in a batch, in tokens."""
 
     @property
-    def tokens(self) -> int:
-        """Number of tokens that one pass reads."""
-
-    @property
-    def labels(self) -> int:
-        """Number of tokens in the loss."""
+    def rows(self) -> Tokens:
+        """All rows of the examples, one or more for each."""
 
     def part(self, places: Sequence[int]) -> tuple[int, int]:
-        """Return `tokens` and `labels` of some examples."""
+        """Return the number of tokens of some examples, and how many of them are in the loss."""
 
     def collate(self, places: Sequence[int]) -> Batch:
         """Return a batch of examples."""

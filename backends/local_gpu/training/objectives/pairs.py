@@ -36,18 +36,8 @@ class Pairs:
         longest: npt.NDArray[np.int64] = self.rows.lengths.reshape(-1, 2).max(axis=1, initial=0)
         return longest
 
-    @property
-    def tokens(self) -> int:
-        """Number of tokens that one pass reads, in both rows of each pair."""
-        return int(self.rows.lengths.sum())
-
-    @property
-    def labels(self) -> int:
-        """Number of tokens in the loss."""
-        return self.rows.labels
-
     def part(self, places: Sequence[int]) -> tuple[int, int]:
-        """Return `tokens` and `labels` of some examples."""
+        """Return the number of tokens of some examples, and how many of them are in the loss."""
         return self.rows.part([row for place in places for row in (2 * place, 2 * place + 1)])
 
     def collate(self, places: Sequence[int]) -> Batch:

@@ -4,8 +4,8 @@ Two examples are computed in rows of their own, then in one row. Their losses mu
 first example's tokens are exchanged, which must not change any loss of the second.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 import numpy as np
@@ -55,16 +55,13 @@ def start_packing(
     if not getattr(model, "_supports_attention_backend", False):
         raise _refused("its attention cannot be replaced")
     rows = _two(tokens)
-    training, before = model.training, getattr(model.config, _CHOSEN)
-    model.eval()
+    before = getattr(model.config, _CHOSEN)
     try:
-        with torch.no_grad(), precision():
+        with _measuring(model, precision):
             _check(model, loss, rows, _precision(model))
     except (BackendError, attention.CannotPack) as error:
         model.set_attn_implementation(before)
         raise (error if isinstance(error, BackendError) else _refused(str(error))) from error
-    finally:
-        model.train(training)
 
 
 def start_sharing(
@@ -88,20 +85,32 @@ def start_sharing(
     order = np.argsort(tokens.lengths, kind="stable")
     # Of all lengths, so that there is padding too.
     batch = collate(tokens, [int(one) for one in order[:: max(1, len(order) // _ROWS)][:_ROWS]])
-    training, agree = model.training, _AGREE.get(_precision(model), _AGREE_ELSE)
-    model.eval()
+    agree = _AGREE.get(_precision(model), _AGREE_ELSE)
     try:
-        with torch.no_grad(), precision():
+        with _measuring(model, precision):
             apart = _losses(model, loss, batch)
             loss.sharing.on = True
             together = _losses(model, loss, batch)
     finally:
         # Whatever goes wrong, nothing is computed this way that was not compared.
         loss.sharing.on = False
-        model.train(training)
     if not torch.allclose(together, apart, rtol=agree, atol=agree):
         raise _refused(f"tokens differ by {float((together - apart).abs().max()):.2g} nats")
     loss.sharing.on = True
+
+
+@contextmanager
+def _measuring(
+    model: PreTrainedModel, precision: Callable[[], AbstractContextManager[None]]
+) -> Iterator[None]:
+    """Let a model compute losses as in training, without learning."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), precision():
+            yield
+    finally:
+        model.train(training)
 
 
 def _check(model: PreTrainedModel, loss: LabelledLoss, rows: Tokens, dtype: torch.dtype) -> None:

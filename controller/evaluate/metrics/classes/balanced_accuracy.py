@@ -1,13 +1,7 @@
 """`balanced_accuracy`: accuracy with every label counting the same."""
 
-from collections.abc import Sequence
-
-from controller.evaluate.labels import LabelSettings, unlabelled, with_labels
-from controller.evaluate.metric import Metric
-from controller.evaluate.metrics.classes.counts import (
-    HITS_FALSE_ALARMS_MISSES,
-    tallies_by_label,
-)
+from controller.evaluate.labels import LabelSettings
+from controller.evaluate.metrics.classes.counts import macro
 
 
 class BalancedAccuracy(LabelSettings):
@@ -17,21 +11,8 @@ class BalancedAccuracy(LabelSettings):
     """
 
 
-def _combine(sums: Sequence[float]) -> float | None:
-    step = HITS_FALSE_ALARMS_MISSES
-    hits, misses = sums[::step], sums[2::step]
-    found = [hit / (hit + miss) for hit, miss in zip(hits, misses, strict=True) if hit + miss]
-    return sum(found) / len(found) if found else None
+def _recall_if_expected(hits: float, _: float, misses: float) -> float | None:
+    return hits / (hits + misses) if hits + misses else None
 
 
-METRIC = Metric(
-    name="balanced_accuracy",
-    settings=BalancedAccuracy,
-    tally=tallies_by_label,
-    combine=_combine,
-    higher_is_better=True,
-    full_score=1.0,
-    prepare=with_labels,
-    unreachable=unlabelled,
-    is_of_labels=True,
-)
+METRIC = macro("balanced_accuracy", BalancedAccuracy, _recall_if_expected)

@@ -21,7 +21,7 @@ from controller.spec.base import NonEmpty
 Ratio: TypeAlias = Callable[[float, float, float], float | None]
 """From hits, false alarms and misses of one label to its score; None if it has none."""
 
-HITS_FALSE_ALARMS_MISSES: Final = 3
+_HITS_FALSE_ALARMS_MISSES: Final = 3
 """Numbers of one label in a tally."""
 _CALLS: Final = "\0"
 _SHOWN: Final = 10
@@ -37,29 +37,17 @@ class OneLabel(MetricSettings):
 def macro(name: str, settings: type[LabelSettings], ratio: Ratio) -> Metric[LabelSettings]:
     """Return a metric: the mean of the labels' scores, each label counting the same.
 
-    Only labels that are expected or given in the scored examples take part.
-
     Args:
         name: Name of the metric.
         settings: Model of its settings.
-        ratio: Score of one label.
+        ratio: Score of one label; None for a label that does not take part.
     """
 
     def combine(sums: Sequence[float]) -> float | None:
         found = [one for one in (ratio(*counts) for counts in _by_label(sums)) if one is not None]
         return sum(found) / len(found) if found else None
 
-    return Metric(
-        name=name,
-        settings=settings,
-        tally=tallies_by_label,
-        combine=combine,
-        higher_is_better=True,
-        full_score=1.0,
-        prepare=with_labels,
-        unreachable=unlabelled,
-        is_of_labels=True,
-    )
+    return _of_all_labels(name, settings, tallies_by_label, combine)
 
 
 def micro(name: str, settings: type[LabelSettings], ratio: Ratio) -> Metric[LabelSettings]:
@@ -77,11 +65,20 @@ def micro(name: str, settings: type[LabelSettings], ratio: Ratio) -> Metric[Labe
             None if pair is None else _counts(pair, known.__contains__) for pair in pairs(examples)
         ]
 
+    return _of_all_labels(name, settings, tally, lambda sums: ratio(*sums) if sums else None)
+
+
+def _of_all_labels(
+    name: str,
+    settings: type[LabelSettings],
+    tally: Callable[[LabelSettings, Sequence[AnsweredExample]], Sequence[Tally | None]],
+    combine: Callable[[Sequence[float]], float | None],
+) -> Metric[LabelSettings]:
     return Metric(
         name=name,
         settings=settings,
         tally=tally,
-        combine=lambda sums: ratio(*sums) if sums else None,
+        combine=combine,
         higher_is_better=True,
         full_score=1.0,
         prepare=with_labels,
@@ -169,8 +166,8 @@ def _counts(pair: tuple[str, str], counted: Callable[[str], bool]) -> Tally:
 
 
 def _by_label(sums: Sequence[float]) -> Iterator[Sequence[float]]:
-    for start in range(0, len(sums), HITS_FALSE_ALARMS_MISSES):
-        yield sums[start : start + HITS_FALSE_ALARMS_MISSES]
+    for start in range(0, len(sums), _HITS_FALSE_ALARMS_MISSES):
+        yield sums[start : start + _HITS_FALSE_ALARMS_MISSES]
 
 
 def _share(part: float, whole: float, seen: float) -> float | None:
