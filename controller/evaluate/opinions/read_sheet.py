@@ -47,7 +47,7 @@ class SheetRow:
     @property
     def is_filled(self) -> bool:
         """True if a person wrote something in it."""
-        return any(str(self.values.get(key) or "").strip() for key in (RATER, SCORE, COMMENT))
+        return any(_text(self.values.get(key)).strip() for key in (RATER, SCORE, COMMENT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,25 +183,30 @@ def _row(
     row: Mapping[str, Any], label: SourceLabel, line: int, scale: tuple[float, float] | None
 ) -> SheetRow | tuple[str, str, str]:
     """Return a line, or the field, the problem and the remedy."""
-    named = str(row[ID] or "").strip()
+    named = _text(row[ID]).strip()
     if not ANSWER_ID.fullmatch(named):
         remedy = "Leave the column as it was written, or remove the line."
         return ID, f"{excerpt(named)} is not the ID of an answer", remedy
-    written = row[SCORE]
-    text = plain(str("" if written is None else written)).strip()
+    text = plain(_text(row[SCORE])).strip()
     score: float | None = None
     if text:
         span = "a number" if scale is None else f"a number from {scale[0]:g} to {scale[1]:g}"
         try:
-            score = float(text)
+            # Python would read 1_0, a slip for 1.0, as ten.
+            score = float(text.replace("_", "?"))
         except ValueError:
             return SCORE, f"{excerpt(text)} is not a number", f"Write {span}, or leave it empty."
-        is_wrong = isinstance(written, bool) or not math.isfinite(score)
+        is_wrong = not math.isfinite(score)
         if is_wrong or (scale is not None and not scale[0] <= score <= scale[1]):
             return SCORE, f"{text} is not on the scale", f"Write {span}, or leave it empty."
     rater = plain(str(row.get(RATER) or "")).strip()
     place = label.of_row(line)
     return SheetRow(place=place, answer_id=named, rater=rater, score=score, values=dict(row))
+
+
+def _text(cell: object) -> str:
+    """Return a cell as text; a 0 is something that a person wrote."""
+    return "" if cell is None else str(cell)
 
 
 def _repeated(rows: Iterable[SheetRow]) -> Iterable[Problem]:

@@ -31,12 +31,12 @@ def line(number: int, **answers: str) -> dict:
     }
 
 
-def sheet(tmp_path, data: bytes, name="scores.csv") -> SheetScores:
+def sheet(tmp_path, data: bytes, name="scores.csv", scale=(1, 5)) -> SheetScores:
     path = tmp_path / name
     path.write_bytes(data)
     formats = {".csv": "csv", ".jsonl": "jsonl"}
     file = LocatedFile(path=path, display_path=name, format=formats[path.suffix])
-    scores, problems = read_sheets([file], (1, 5))
+    scores, problems = read_sheets([file], scale)
     assert problems == []
     return scores
 
@@ -117,3 +117,15 @@ def test_the_digest_is_that_of_scores_alone(tmp_path):
     assert sheet(tmp_path, one, "a.jsonl").digest == sheet(tmp_path, two, "b.jsonl").digest
     changed = json.dumps({**row, "score": 4}).encode() + b"\n"
     assert sheet(tmp_path, changed, "c.jsonl").digest != sheet(tmp_path, one, "a.jsonl").digest
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "scores.jsonl"])
+def test_the_lowest_score_of_a_scale_from_zero_stays(tmp_path, name):
+    lines = [line(number, candidate=f"답 {number}") for number in range(3)]
+    rows = list(sheet_rows(lines, "seed", SheetScores()))
+    scored = [{**row, "score": score} for row, score in zip(rows, (0, None, 2), strict=True)]
+    write = csv_lines if name.endswith("csv") else jsonl_lines
+    earlier = sheet(tmp_path, b"".join(write(scored)), name, (0, 2))
+    again = sheet(tmp_path, b"".join(write(sheet_rows(lines, "seed", earlier))), name, (0, 2))
+    assert [row.score for row in again.rows] == [0, None, 2]
+    assert again.digest == earlier.digest
