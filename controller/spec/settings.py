@@ -245,7 +245,10 @@ def _serve_problems(settings: Settings) -> list[Problem]:
 
 def is_safe_address(url: str) -> bool:
     """Return whether a secret may be sent to an address: by https, or to this machine."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
     near = parts.hostname in {"localhost", "127.0.0.1", "::1"}
     return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and near))
 

@@ -82,7 +82,7 @@ class MachineSettings(Strict):
     @field_validator("runs")
     @classmethod
     def _is_shared(cls, runs: str) -> str:
-        if runs.startswith("hf://"):
+        if runs.lower().startswith("hf://"):
             raise InvalidValue(
                 "a hub repository cannot be written every few seconds",
                 "Name a shared folder, or a bucket.",

@@ -10,6 +10,7 @@ from controller.spec.base import NonEmpty, Strict
 
 _STORES = ("s3", "gs", "az", "hf")
 """Schemes of stores; anything else is a path."""
+_KINDS = f"Start it with one of {', '.join(f'{one}://' for one in _STORES)}, or name a folder."
 
 
 class StoreSettings(Strict):
@@ -38,11 +39,16 @@ def store_address(url: str) -> str:
         raise InvalidValue("holds characters that cannot be printed", "Write a plain address.")
     if "://" not in url:
         return url
-    parts = urlsplit(url)
-    if parts.scheme not in _STORES:
-        known = ", ".join(f"{scheme}://" for scheme in _STORES)
-        remedy = f"Start it with one of {known}, or name a folder."
-        raise InvalidValue(f"{excerpt(parts.scheme)} is not a kind of store", remedy)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # The address is not shown, as it may hold a login.
+        raise InvalidValue("is not an address", _KINDS) from None
+    # A hub is found by its scheme as it is written, buckets in any case.
+    is_misspelt_hub = parts.scheme == "hf" and not url.startswith("hf:")
+    if parts.scheme not in _STORES or is_misspelt_hub:
+        scheme = url.partition("://")[0]
+        raise InvalidValue(f"{excerpt(scheme)} is not a kind of store", _KINDS)
     if "@" in parts.netloc or parts.query or parts.fragment:
         remedy = "Remove it: stores find their credentials in the environment."
         raise InvalidValue("holds a login or a key", remedy)

@@ -24,7 +24,12 @@ class MlflowTracker(Strict):
     @field_validator("tracking_uri")
     @classmethod
     def _names_no_secret(cls, uri: str | None) -> str | None:
-        if uri is not None and "@" in urlsplit(uri).netloc:
+        try:
+            place = urlsplit(uri or "").netloc
+        except ValueError:
+            remedy = "Write an address such as http://mlflow.internal:5000."
+            raise InvalidValue("is not an address", remedy) from None
+        if "@" in place:
             remedy = (
                 "Remove user and password from it, and export MLFLOW_TRACKING_USERNAME and "
                 "MLFLOW_TRACKING_PASSWORD; or export the whole as MLFLOW_TRACKING_URI."
