@@ -7,6 +7,7 @@ the examples show it that surely, fails if they show the opposite, and cannot be
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from controller.evaluate.gate import (
     CANDIDATE,
@@ -24,6 +25,9 @@ from controller.lockfile.model import Evaluation
 from controller.spec.conditions import COMPARISONS
 from controller.spec.evaluation import PRODUCTION
 
+_LIMIT_DIGITS: Final = 12
+"""Digits after the point of a limit. Scores have six; the rest of a sum is what binary fractions
+leave: 0.1 + 0.2 is more than 0.3."""
 _NO_SAMPLE = Sample(n=0, reason="how sure it is was not recorded")
 
 
@@ -190,6 +194,7 @@ def _judged(
         other = evidence.scores[condition.model][condition.other]
         limit += other
         against = f" ({condition.model}.{condition.other} is {other:.4g})"
+    limit = round(limit, _LIMIT_DIGITS)
     found = f"{condition.metric} is {score:.4g}{against}"
     if claim is None or decision is None:
         holds = Holds.YES if COMPARISONS[condition.operator](score, limit) else Holds.NO

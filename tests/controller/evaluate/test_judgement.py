@@ -1,6 +1,8 @@
 """Gates that ask how sure it is: better, not worse by the margin, worse, cannot tell."""
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from controller.evaluate.judgement import Evidence, Holds, evidence_of, judge
 from controller.evaluate.statistics.samples import Sample
@@ -92,3 +94,30 @@ def test_what_is_recorded_is_judged_alike():
 def test_a_damaged_sample_is_refused():
     with pytest.raises(ValueError, match=r"pairs: .*sum 200"):
         RecordedSample(n=200, pairs=(1, 2, 3, 4))
+
+
+THOUSANDTHS = st.integers(0, 1000)
+SIDES = [(">=", True), ("<=", True), ("==", True), (">", False), ("<", False)]
+
+
+@pytest.mark.parametrize(("operator", "holds"), SIDES)
+@given(score=THOUSANDTHS, other=THOUSANDTHS)
+@example(score=300, other=100)
+@example(score=650, other=700)
+def test_a_difference_of_just_the_offset_is_equal_whatever_binary_fractions_make_of_it(
+    operator, holds, score, other
+):
+    """0.1 + 0.2 is more than 0.3 to a computer, and not to a person who writes a gate."""
+    found = Evidence(scores={"candidate": {"f1": score / 1000}, "base": {"f1": other / 1000}})
+    sign = "-" if score < other else "+"
+    condition = f"f1 {operator} base.f1 {sign} {abs(score - other) / 1000}"
+    assert judge([condition], found).passed is holds
+
+
+@pytest.mark.parametrize(("operator", "holds"), SIDES)
+@given(THOUSANDTHS)
+@example(9)
+def test_milliseconds_and_seconds_are_the_same_limit(operator, holds, ms):
+    found = Evidence(scores={"candidate": {"latency_p95": ms / 1000}})
+    for limit in (f"{ms}ms", f"{ms / 1000}s"):
+        assert judge([f"latency_p95 {operator} {limit}"], found).passed is holds

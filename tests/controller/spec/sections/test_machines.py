@@ -67,6 +67,7 @@ NAME_ONE = "Name a machine of `ftctl.yaml`, or remove the field."
         ("{gpus: 1, nodes: 2, machine: m}", "gpus", f"1 {UNEVEN}"),
         ("{gpus: 0}", "gpus", "must be at least 1, not 0"),
         ("{gpus: 65}", "gpus", "must be at most 64, not 65"),
+        ("{nodes: 0, machine: m}", "nodes", "must be at least 1, not 0"),
         ("{nodes: 65, gpus: 65, machine: m}", "nodes", "must be at most 64, not 65"),
     ],
 )  # fmt: skip
