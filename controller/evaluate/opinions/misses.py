@@ -65,11 +65,17 @@ def miss_of(line: Mapping[str, Any]) -> dict[str, Any]:
 def merged(
     misses: Iterable[Mapping[str, Any]], earlier: Iterable[Mapping[str, Any]]
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield misses, and the lines of an earlier file that a person corrected, in their place."""
-    corrected = {_key(row): row for row in earlier if is_corrected(row)}
+    """Yield misses, and the lines of an earlier file that a person corrected, in their place.
+
+    A miss may have several corrections: a question has more than one good answer.
+    """
+    corrected: dict[str, list[Mapping[str, Any]]] = {}
+    for row in filter(is_corrected, earlier):
+        corrected.setdefault(_key(row), []).append(row)
     for row in misses:
-        yield corrected.pop(_key(row), row)
-    yield from corrected.values()
+        yield from corrected.pop(_key(row), [row])
+    for rows in corrected.values():
+        yield from rows
 
 
 def is_corrected(row: Mapping[str, Any]) -> bool:
