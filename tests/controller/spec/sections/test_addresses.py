@@ -31,7 +31,8 @@ def problems_of(root, text):
 )  # fmt: skip
 def test_a_bucket_a_hub_and_a_folder_are_stores(tmp_path, address):
     assert problems_of(tmp_path, STORE.format(address)) == []
-    assert load_settings(tmp_path).store.url == address
+    store = load_settings(tmp_path).store
+    assert (store.url, store.private) == (address, False)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_hardware_that_does_not_exist_is_refused(tmp_path, written, field, said)
 
 MACHINES = """
 machines:
-  a: {launcher: manual, runs: "s3://b/runs"}
+  a: {launcher: manual, runs: "s3://b/runs", runtime: wheel}
   b: {launcher: manual, runs: /nfs/runs, runtime: {venv: /opt/ftctl}, devices: cpu, private: true}
   c: {launcher: manual, runs: /nfs/runs, runtime: {image: "acme/ftctl:1"}, environment: {HF_HOME: /hf}}
 """
@@ -112,6 +112,7 @@ def test_machines_are_what_backends_place_jobs_on(tmp_path):
         ("environment: {1A: x}", "environment", "'1A' is not the name of a variable\n    Write letters, digits and _, as in HF_HOME."),
         ("environment: {A-B: x}", "environment", "'A-B' is not the name of a variable\n    Write letters, digits and _, as in HF_HOME."),
         ('environment: {"A\\n": x}', "environment", "'A\\n' is not the name of a variable\n    Write letters, digits and _, as in HF_HOME."),
+        ("runtime: docker", "runtime", "must be wheel, not the text 'docker'"),
         ("devices: tpu", "devices", "must be one of gpu, cpu, not the text 'tpu'"),
     ],
 )  # fmt: skip
