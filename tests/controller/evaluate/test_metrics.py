@@ -1,4 +1,4 @@
-"""Metrics: the table, what holds for each of them, and hand-counted cases."""
+"""Metrics: the table, and what holds for each of them."""
 
 import inspect
 import math
@@ -15,14 +15,7 @@ from hypothesis import strategies as st
 import controller.evaluate.metrics as table
 from backends.contract.completions import Completion
 from controller.evaluate.answers import Answer, Call
-from controller.evaluate.metric import (
-    RIGHT,
-    WRONG,
-    AnsweredExample,
-    Metric,
-    MetricSettings,
-    percentile,
-)
+from controller.evaluate.metric import RIGHT, WRONG, AnsweredExample, Metric, MetricSettings
 from controller.evaluate.metrics import (
     BUILT_IN_METRICS,
     MODULES,
@@ -33,20 +26,8 @@ from controller.evaluate.metrics import (
     held_out_loss,
     metric_called,
     regex_match,
-    stop_rate,
 )
 from controller.evaluate.metrics.accuracy import Accuracy
-from controller.evaluate.metrics.exact_match import ExactMatch
-from controller.evaluate.metrics.regex_match import RegexMatch
-from controller.evaluate.scoring import (
-    answered,
-    chosen_metrics,
-    measured_metrics,
-    scores_of,
-    tally,
-)
-from controller.spec.evaluation import Evaluation
-from controller.spec.metrics import ChosenMetric
 
 METRICS = all_metrics()
 ALL = (*BUILT_IN_METRICS, *METRICS)
@@ -73,18 +54,6 @@ def settings_of(metric: Metric) -> MetricSettings:
     return metric.settings(**SETTINGS.get(metric.name, {}))
 
 
-def metrics_of(*written) -> list[ChosenMetric]:
-    return Evaluation.model_validate({"metrics": list(written)}).metrics
-
-
-def messages(*texts: str):
-    return [{"role": "assistant", "content": text} for text in texts]
-
-
-def completions(*texts: str, reason: str = "stop") -> list[Completion]:
-    return [Completion(text=text, finish_reason=reason) for text in texts]
-
-
 def example(expected: str = "", given: str = "", **changes) -> AnsweredExample:
     completion = Completion(text=given, finish_reason="stop")
     made = AnsweredExample(
@@ -99,17 +68,6 @@ def lost(loss: float | None, tokens: int) -> AnsweredExample:
             text="", finish_reason="stop", reference_loss=loss, reference_tokens=tokens
         )
     )
-
-
-def score(metrics, references, completions) -> dict[str, float]:
-    """Return the scores of one model's answers, as an evaluation measures them."""
-    chosen = chosen_metrics(metrics, references)
-    pairs = zip(references, completions, strict=True)
-    return scores_of(chosen, tally(chosen, [answered(*pair) for pair in pairs]))
-
-
-def values(metric: Metric, settings, examples) -> list[float | None]:
-    return [metric.value(one) for one in metric.tally(settings, examples)]
 
 
 def test_every_module_of_a_metric_is_in_the_table():
@@ -322,252 +280,3 @@ def test_labels_of_a_spec_only_make_answers_wrong(examples, labels):
         else:
             is_known = one.given.text.strip().casefold() in known
             assert found == (RIGHT if was == RIGHT and is_known else WRONG)
-
-
-@pytest.mark.parametrize(
-    ("labels", "expected", "given_text", "is_right"),
-    [
-        (None, "환불", "환불", True),
-        (None, "환불", " 환불\n", True),
-        (None, "환불", "환불.", False),
-        (None, "환불", "반품", False),
-        (None, "Refund", "REFUND", True),
-        (None, "Straße", "STRASSE", True),
-        (None, "", " ", True),
-        (["환불", "교환"], "환불", "환불", True),
-        (["교환"], "환불", "환불", False),
-        (["refund"], " Refund ", "refund", True),
-    ],
-)
-def test_a_label_is_compared_without_case_and_blanks(labels, expected, given_text, is_right):
-    (chosen,) = metrics_of({"accuracy": {"labels": labels}} if labels else "accuracy")
-    prepared = chosen.prepared([Answer(text=expected)])
-    assert values(accuracy.METRIC, prepared.settings, [example(expected, given_text)]) == [is_right]
-
-
-@pytest.mark.parametrize(
-    ("reason", "has_ended"),
-    [
-        ("stop", True),
-        ("tool_calls", True),
-        ("length", False),
-        ("content_filter", False),
-        ("", False),
-    ],
-)
-def test_an_answer_that_was_cut_off_has_not_ended(reason, has_ended):
-    one = example(completion=Completion(text="네", finish_reason=reason))
-    assert values(stop_rate.METRIC, stop_rate.StopRate(), [one]) == [has_ended]
-
-
-@pytest.mark.parametrize(
-    ("pattern", "text", "is_found"),
-    [
-        ("^네.*요[.]$", "네, 있어요.", True),
-        ("^네.*요[.]$", "없어요.", False),
-        ("b", "abc", True),
-        ("^b", "abc", False),
-        ("가{2}", "가가", True),
-        ("(?i)refund", "REFUND", True),
-        (r"\d+원", "총 4500원입니다", True),
-        ("둘째$", "첫째\n둘째", True),
-        ("^둘째", "첫째\n둘째", False),
-    ],
-)
-def test_a_pattern_is_searched_in_the_whole_answer(pattern, text, is_found):
-    found = values(regex_match.METRIC, RegexMatch(pattern=pattern), [example("", text)])
-    assert found == [is_found]
-
-
-CALL = (Call(name="book", arguments="{}"),)
-
-
-@pytest.mark.parametrize(
-    ("expected", "given_calls", "is_right"), [((), (), True), ((), CALL, True), (CALL, (), False)]
-)
-def test_a_pattern_says_nothing_where_an_expected_call_is_missing(expected, given_calls, is_right):
-    one = replace(
-        example(),
-        expected=Answer(text="", calls=expected),
-        given=Answer(text="b", calls=given_calls),
-    )
-    assert values(regex_match.METRIC, RegexMatch(pattern="b"), [one]) == [is_right]
-
-
-def test_a_share_without_values_is_unknown():
-    assert exact_match.METRIC.score([]) is None
-    assert exact_match.METRIC.score([None, None]) is None
-    assert exact_match.METRIC.score([RIGHT, WRONG, None, WRONG, WRONG]) == 0.25
-
-
-@pytest.mark.parametrize(
-    ("metric", "references", "answers", "expected"),
-    [
-        ("exact_match", ["네", "아니요"], [" 네\n", "아니오"], 0.5),
-        ("exact_match", ["A"], ["a"], 0.0),
-        ("accuracy", ["Refund", "price"], ["refund ", "PRICE"], 1.0),
-        ("accuracy", ["refund", "price"], ["refund", "shipping"], 0.5),
-        ("accuracy", ["refund", "price"], ["refund please", "price"], 0.5),
-        ({"accuracy": {"labels": ["a"]}}, ["a", "b"], ["a", "b"], 0.5),
-        ({"accuracy": {}}, ["a", "b", "c"], ["a", "b", "d"], 2 / 3),
-        ({"regex_match": {"pattern": "^네.*요[.]$"}}, ["", ""], ["네, 있어요.", "없어요."], 0.5),
-        ({"regex_match": {"pattern": "b"}}, ["x"], ["abc"], 1.0),
-    ],
-)
-def test_shares_are_counted(metric, references, answers, expected: float):
-    (one,) = metrics_of(metric)
-    found = score([one], messages(*references), completions(*answers))
-    assert found == {"stop_rate": 1.0, one.name: expected}
-
-
-def test_scores_are_in_the_order_of_the_spec():
-    chosen = metrics_of({"regex_match": {"pattern": "네"}}, "accuracy", "exact_match")
-    answer = Completion(text="네", finish_reason="stop", reference_loss=1.0, reference_tokens=1)
-    found = score(chosen, messages("네"), [answer])
-    assert list(found) == ["held_out_loss", "stop_rate", "regex_match", "accuracy", "exact_match"]
-    assert set(found.values()) == {1.0}
-
-
-def test_a_metric_scores_by_its_own_function():
-    """A record decides alone: no name is compared anywhere."""
-    spelled = replace(exact_match.METRIC, name="other", tally=lambda _, found: [WRONG] * len(found))
-    chosen = [ChosenMetric(spelled, spelled.settings()), *metrics_of("exact_match")]
-    found = score(chosen, messages("네", "네"), completions("네", "네"))
-    assert found == {"stop_rate": 1.0, "other": 0.0, "exact_match": 1.0}
-
-
-def test_a_metric_measured_twice_has_two_names():
-    chosen = metrics_of("exact_match", {"exact_match": {"name": "loose", "normalise": ["blanks"]}})
-    found = score(chosen, messages("예약 취소"), completions("예약취소"))
-    assert found == {"stop_rate": 1.0, "exact_match": 0.0, "loose": 1.0}
-    assert set(measured_metrics(chosen)) == {"held_out_loss", *found}
-
-
-def test_losses_are_weighted_by_tokens():
-    answers = [
-        Completion(text="", finish_reason="stop", reference_loss=1.0, reference_tokens=30),
-        Completion(text="", finish_reason="length", reference_loss=3.0, reference_tokens=10),
-        Completion(text="", finish_reason="stop"),
-    ]
-    found = score([], messages("", "", ""), answers)
-    assert found == {"held_out_loss": 1.5, "stop_rate": pytest.approx(2 / 3)}
-
-
-def of_texts(metrics, answers) -> dict[str, float]:
-    chosen = chosen_metrics(metrics, [], of_texts=True)
-    return scores_of(chosen, tally(chosen, [answered({"text": "가"}, one) for one in answers]))
-
-
-def test_of_plain_texts_only_the_loss_is_scored():
-    answers = [
-        Completion(text="", finish_reason="stop", reference_loss=1.0, reference_tokens=1),
-        Completion(text="", finish_reason="stop", reference_loss=2.0, reference_tokens=3),
-    ]
-    assert of_texts([], answers) == {"held_out_loss": 1.75}
-    assert of_texts([], []) == {}
-
-
-def test_plain_texts_have_a_perplexity_and_no_answers():
-    answers = [Completion(text="", finish_reason="", reference_loss=1.5, reference_tokens=4)]
-    found = of_texts(metrics_of("perplexity", "exact_match"), answers)
-    assert found == {"held_out_loss": 1.5, "perplexity": pytest.approx(math.exp(1.5))}
-    assert list(measured_metrics(metrics_of("perplexity", "chrf"), of_texts=True)) == [
-        "held_out_loss",
-        "perplexity",
-    ]
-
-
-def test_what_was_not_measured_is_absent():
-    assert score([], messages(""), completions("x")) == {"stop_rate": 1.0}
-    assert score(metrics_of("exact_match"), [], []) == {}
-
-
-def test_an_answer_without_a_reference_is_compared_with_nothing():
-    found = score(metrics_of("exact_match"), [None, None], completions("", "네"))
-    assert found["exact_match"] == 0.5
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 3), st.integers(0, 3))
-def test_an_answer_too_many_or_too_few_is_a_defect(references: int, answers: int):
-    if references == answers:
-        assert score([], messages(*"가" * references), completions(*"가" * answers)) is not None
-        return
-    with pytest.raises(ValueError, match="zip"):
-        score([], messages(*"가" * references), completions(*"가" * answers))
-
-
-@pytest.mark.parametrize(
-    ("percent", "expected"), [(0, 1.0), (50, 2.5), (95, 3.85), (100, 4.0), (25, 1.75)]
-)
-def test_a_percentile_is_interpolated(percent: float, expected: float):
-    """As numpy and spreadsheets do by default."""
-    assert percentile([4.0, 1.0, 3.0, 2.0], percent) == pytest.approx(expected)
-    assert percentile([7.0], percent) == 7.0
-
-
-@pytest.mark.parametrize(
-    ("ignored", "expected", "given_text", "is_right"),
-    [
-        ([], "예약 취소", "예약취소", False),
-        (["blanks"], "예약 취소", "예약취소", True),
-        (["blanks"], "예약 취소", "예약\n 취소", True),
-        ([], "Refund", "refund", False),
-        (["case"], "Straße", "STRASSE", True),
-        (["case"], "환불", "환불.", False),
-        (["punctuation"], "환불", "「환불」.", True),
-        (["punctuation"], "1,000", "1000", True),
-        (["punctuation"], "환불", "환불!", True),
-        ([], "ABC 12", "\uff21\uff22\uff23　\uff11\uff12", False),
-        (["width"], "ABC 12", "\uff21\uff22\uff23　\uff11\uff12", True),
-        (["width"], "각", "\u1100\u1161\u11a8", True),
-        (["width", "case", "punctuation", "blanks"], "A. 네", "\uff41네", True),
-        (["width", "case", "punctuation", "blanks"], "네", "아니요", False),
-    ],
-)
-def test_differences_are_ignored_that_a_spec_names(ignored, expected, given_text, is_right):
-    found = values(
-        exact_match.METRIC, ExactMatch(normalise=ignored), [example(expected, given_text)]
-    )
-    assert found == [is_right]
-
-
-@pytest.mark.parametrize(
-    ("written", "expected", "given_text", "is_right"),
-    [
-        ("contains", "환불", "네, 환불해 드릴게요.", True),
-        ("contains", " 환불\n", "네, 환불해 드릴게요.", True),
-        ("contains", "환불", "네.", False),
-        ("contains", "Refund", "a refund", False),
-        ({"contains": {"normalise": ["case"]}}, "Refund", "a refund", True),
-        ({"contains": {"texts": ["감사", "환불"]}}, "", "감사합니다. 환불했어요.", True),
-        ({"contains": {"texts": ["감사", "환불"]}}, "", "감사합니다.", False),
-        ({"contains": {"texts": ["감사", "환불"], "match": "any"}}, "", "감사합니다.", True),
-        ({"contains": {"texts": ["감사", "환불"], "match": "any"}}, "감사", "네", False),
-    ],
-)
-def test_an_answer_contains_a_text(written, expected, given_text, is_right):
-    (one,) = metrics_of(written)
-    assert values(one.metric, one.settings, [example(expected, given_text)]) == [is_right]
-
-
-@pytest.mark.parametrize(
-    ("texts", "expected", "given_calls", "is_right"),
-    [
-        ([], CALL, CALL, True),
-        ([], CALL, (*CALL, Call(name="more", arguments="{}")), True),
-        ([], CALL, (Call(name="more", arguments="{}"),), False),
-        ([], (*CALL, *CALL), CALL, False),
-        ([], (), CALL, True),
-        (["b"], CALL, (), False),
-        (["b"], CALL, CALL, True),
-    ],
-)
-def test_an_answer_contains_the_expected_calls(texts, expected, given_calls, is_right):
-    one = replace(
-        example(),
-        expected=Answer(text="", calls=expected),
-        given=Answer(text="b", calls=given_calls),
-    )
-    metric = metric_called("contains")
-    assert values(metric, metric.settings(texts=texts), [one]) == [is_right]
