@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import replace
 from fractions import Fraction
 from importlib import import_module
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -40,7 +41,13 @@ SETTINGS = {
     "json_field": {"field": "a"},
     "judge": {"model": "m", "rubric": "Is it polite?"},
     "human": {"sheet": "scores.csv"},
-    "promptfoo": {"inline": {"defaultTest": {"assert": [{"type": "contains", "value": "네"}]}}},
+    "promptfoo": {
+        "inline": {
+            "defaultTest": {
+                "assert": [{"type": "contains", "value": "네"}, {"type": "equals", "value": [1]}]
+            }
+        }
+    },
     "cost_per_1000": {"input_per_million": 0.5, "output_per_million": 2.0},
 }
 """Settings of the metrics that need some."""
@@ -209,6 +216,27 @@ def test_a_proportion_counts_what_is_right(metric: Metric, examples):
         assert metric.score(counted) == pytest.approx(float(expected))
     else:
         assert metric.score(counted) is None
+
+
+ODD = [
+    *("", " ", "네", "\x00", "\ud800", "\u202e", "1e999", "[1e999]", '{"a": -1e999}', "NaN", "-0"),
+    *("1" * 4000, "1" * 5000, "9" * 400, "1" + ",000" * 200, "½", "Ⅷ", "\u0661\u0662", "1/0", "∞"),
+    *("[" * 800 + "]" * 800, "[" * 3000, '{"a": ' * 400 + "1" + "}" * 400, '{"a": "\\ud800"}'),
+    *("<think>", "</think>네", "e\u0301" * 50, "\u1112\u1161\u11ab", "가" * 3000, "\n" * 3000),
+]
+"""Answers that models have given, and worse."""
+
+
+@pytest.mark.parametrize("metric", ALL, ids=names(ALL))
+def test_no_answer_however_odd_ends_an_evaluation(metric: Metric):
+    right = [example(one, one) for one in ODD]
+    examples = right + [example(one, other) for one, other in pairwise(ODD * 2)]
+    found = tallies_of(metric, examples)
+    assert len(found) == len(examples)
+    assert all(math.isfinite(number) for one in found if one is not None for number in one)
+    assert metric.score(found) is None or math.isfinite(metric.score(found))
+    misfit = metric.misfit(settings_of(metric), [one.expected for one in examples])
+    assert misfit is None or misfit.remedy.endswith(".")
 
 
 PERFECT = [

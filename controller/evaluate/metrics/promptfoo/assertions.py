@@ -13,7 +13,7 @@ from backends.contract.inspector import Json
 from backends.did_you_mean import did_you_mean, use_one_of
 from backends.pydantic_errors import InvalidValue
 from controller.canonical import canonical_json
-from controller.evaluate.metrics.structured.parse import NOT_JSON, NotJson, parsed
+from controller.evaluate.metrics.structured.parse import NOT_JSON, NotJson, canonical, parsed
 from controller.extras import import_extra
 from controller.timed_search import found_in
 
@@ -184,7 +184,7 @@ def _equals(value: Json, texts: Sequence[str]) -> list[bool]:
 
 def _same(value: Json, text: str) -> bool:
     found = parsed(text)
-    return not isinstance(found, NotJson) and canonical_json(found) == canonical_json(value)
+    return not isinstance(found, NotJson) and canonical(found) == canonical_json(value)
 
 
 def _as_text(value: Json) -> str:

@@ -4,10 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from controller.canonical import canonical_json
 from controller.evaluate.answers import Answer
 from controller.evaluate.metric import AnsweredExample, MetricSettings, Misfit, proportion
-from controller.evaluate.metrics.structured.parse import NOT_JSON, NotJson, Parsed, parsed
+from controller.evaluate.metrics.structured.parse import (
+    NOT_JSON,
+    NotJson,
+    Parsed,
+    canonical,
+    parsed,
+)
 from controller.spec.base import NonEmpty
 
 _ABSENT: Final = b""
@@ -41,10 +46,7 @@ def _value(field: str, answer: Answer) -> bytes | None:
     if value is NOT_JSON:
         return None
     inner = _inside(value, field)
-    try:
-        return _ABSENT if isinstance(inner, NotJson) else canonical_json(inner)
-    except (ValueError, RecursionError):
-        return None  # 1e999, or a list in a list in a list …
+    return _ABSENT if isinstance(inner, NotJson) else canonical(inner)
 
 
 def _inside(value: Parsed, field: str) -> Parsed:

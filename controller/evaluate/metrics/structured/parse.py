@@ -4,6 +4,7 @@ import json
 from typing import Final, TypeAlias
 
 from backends.contract.inspector import Json
+from controller.canonical import canonical_json
 
 READ_JSON: Final = "read_json"
 """Key in the context of a spec's validation: reads a JSON file by its path from the spec."""
@@ -26,6 +27,17 @@ def parsed(text: str) -> Parsed:
     except (ValueError, RecursionError):
         return NOT_JSON
     return value
+
+
+def canonical(value: Json) -> bytes | None:
+    """Return the canonical bytes of a parsed value; None if it has none.
+
+    1e999 is JSON and no finite number, and a list in a list in a list … can be too deep.
+    """
+    try:
+        return canonical_json(value)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _refuse(constant: str) -> Json:
