@@ -78,7 +78,7 @@ def test_all_metrics_that_do_not_fit_are_refused_at_once(repo, declare):
         (
             "evaluation.metrics[1]",
             "f1_refund has the label 환블, which no held-out example expects",
-            "Held-out labels: 환불, 교환, 배송",
+            "Use one of: 환불, 교환, 배송.",
         ),
     ]
 

@@ -7,6 +7,8 @@ with tool calls are not labels. Examples that expect a tool call do not count.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
+from backends.did_you_mean import use_one_of
+from backends.excerpt import clipped
 from controller.evaluate.answers import Answer
 from controller.evaluate.labels import LabelSettings, label_of, labels_of, unlabelled, with_labels
 from controller.evaluate.metric import (
@@ -181,7 +183,9 @@ def _label_is_missing(settings: OneLabel, references: Sequence[Answer]) -> Misfi
     labels = labels_of(references)
     if label_of(settings.label) in labels:
         return None
+    shown = [clipped(one) for one in labels if one][: _SHOWN + 1]
     return Misfit(
         f"has the label {settings.label}, which no held-out example expects",
-        f"Held-out labels: {', '.join(labels[:_SHOWN])}{' …' if len(labels) > _SHOWN else ''}",
+        use_one_of(shown if len(shown) <= _SHOWN else [*shown[:_SHOWN], "…"])
+        or "Add a held-out example that expects it, or remove the metric.",
     )

@@ -157,3 +157,25 @@ def test_tallies_of_many_labels_are_shared():
     tallies = metric.tally(chosen, [example("label 7", "label 9")] * 1000)
     assert len({id(one) for one in tallies}) == 1
     assert metric.score(tallies) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("expected", "remedy"),
+    [
+        (["교환", " 교환", "배송"], "Use one of: 교환, 배송."),
+        (["", "교환"], "Use one of: 교환."),
+        (["a\x1b[31m"], "Use one of: a\\x1b[31m."),
+        (["x" * 90], f"Use one of: {'x' * 59}…."),
+        (list("abcdefghij"), "Use one of: a, b, c, d, e, f, g, h, i, j."),
+        (list("abcdefghijk"), "Use one of: a, b, c, d, e, f, g, h, i, j, …."),
+        ([], "Add a held-out example that expects it, or remove the metric."),
+    ],
+)
+@pytest.mark.parametrize("name", ["precision", "recall", "f1"])
+def test_a_label_that_nobody_expects_is_named_with_those_that_are(name, expected, remedy):
+    metric = metric_called(name)
+    references = [Answer(text=text) for text in expected] + [Answer(text="환불", calls=CALLS)]
+    misfit = metric.misfit(metric.settings(label="환불"), references)
+    assert misfit.message == "has the label 환불, which no held-out example expects"
+    assert (misfit.remedy, misfit.place) == (remedy, None)
+    assert metric.misfit(metric.settings(label=" 환불"), [Answer(text="환불 ")]) is None

@@ -142,10 +142,11 @@ def test_every_correction_of_one_miss_stays():
     assert list(merged([other], done)) == [other, *done]
 
 
-def test_a_correction_of_another_question_is_another_line():
-    miss = miss_of(line())
+@pytest.mark.parametrize("before", [[], [USER, {"role": "assistant", "content": "네?"}]])
+def test_a_correction_of_another_question_is_another_line(before):
+    miss = miss_of(line(messages=[*before, USER]))
     asked = {"role": "user", "content": "환불 규정이 있나요?"}
-    rewritten = corrected(miss | {"messages": [asked, {}]}, "있습니다.")
+    rewritten = corrected(miss | {"messages": [*before, asked, {}]}, "있습니다.")
     assert list(merged([miss], [rewritten])) == [miss, rewritten]
 
 

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from controller.data.sources.source_file import LocatedFile
-from controller.evaluate.opinions.read_sheet import find_sheets, format_of, read_sheets
+from controller.evaluate.opinions.read_sheet import (
+    find_sheets,
+    format_of,
+    harmless,
+    plain,
+    read_sheets,
+)
 
 READERS = Path(__file__).parents[2] / "data" / "readers"
 write_xlsx = runpy.run_path(str(READERS / "test_excel.py"))["write_xlsx"]
@@ -247,3 +253,15 @@ def test_the_sheet_that_a_spec_names_need_not_be_there_yet(tmp_path):
         (folder / "data" / name).write_text("")
     found = find_sheets("data/s*.csv", **where)
     assert [one.display_path for one in found] == [f"finetunes/data/s{n}.csv" for n in (1, 2)]
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_spreadsheet_takes_a_cell_for_a_formula(first):
+    cell = f'{first}HYPERLINK("https://evil.example")'
+    assert harmless(cell) == f"'{cell}"
+    assert plain(harmless(cell)) == cell
+
+
+@pytest.mark.parametrize("cell", ["", "'", "'네'", "5 = 5", " =1", "네", "'=1", "''=1", "\n=1"])
+def test_other_cells_are_written_as_they_are(cell):
+    assert harmless(cell) == cell
