@@ -10,6 +10,14 @@ from backends.contract.jobs import CurvePoint
 
 MOST_POINTS: Final = 200
 """Points of a kept curve."""
+_NOT_A_POINT: Final = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 _KEYS: Final = ("train_loss", "held_out_loss", "epoch", "learning_rate")
 
 
@@ -57,7 +65,7 @@ def parse_curve(text: bytes) -> list[CurvePoint]:
     """
     try:
         return [_parsed(json.loads(line)) for line in text.splitlines()]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except _NOT_A_POINT as error:
         raise ValueError(f"a line is not a point of a curve: {error}") from error
 
 
