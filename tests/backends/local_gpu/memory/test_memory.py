@@ -3,7 +3,6 @@
 import dataclasses
 import importlib
 import json
-import struct
 import subprocess
 import sys
 
@@ -17,58 +16,9 @@ from backends.local_gpu.memory.fit import Training, fit, what_would_fit
 from backends.local_gpu.memory.needs import memory_of
 from backends.local_gpu.memory.room import Room, room_of
 from backends.local_gpu.memory.shape import read_shape
+from tests.backends.local_gpu.memory.headers import QWEN3_8B, write_headers
 
 GB = 2**30
-QWEN3_8B = {
-    "model_type": "qwen3",
-    "hidden_size": 4096,
-    "num_hidden_layers": 36,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "intermediate_size": 12288,
-    "hidden_act": "silu",
-    "vocab_size": 151936,
-    "max_position_embeddings": 40960,
-}
-
-
-def tensors_of(config):
-    """Yield names and sizes of the weights of a Qwen3."""
-    wide, inner = config["hidden_size"], config["intermediate_size"]
-    queries = config["num_attention_heads"] * config["head_dim"]
-    keys = config["num_key_value_heads"] * config["head_dim"]
-    yield "model.embed_tokens.weight", [config["vocab_size"], wide]
-    yield "lm_head.weight", [config["vocab_size"], wide]
-    yield "model.norm.weight", [wide]
-    for layer in range(config["num_hidden_layers"]):
-        for name, size in {
-            "self_attn.q_proj": [queries, wide],
-            "self_attn.k_proj": [keys, wide],
-            "self_attn.v_proj": [keys, wide],
-            "self_attn.o_proj": [wide, queries],
-            "self_attn.q_norm": [config["head_dim"]],
-            "self_attn.k_norm": [config["head_dim"]],
-            "mlp.gate_proj": [inner, wide],
-            "mlp.up_proj": [inner, wide],
-            "mlp.down_proj": [wide, inner],
-            "input_layernorm": [wide],
-            "post_attention_layernorm": [wide],
-        }.items():
-            yield f"model.layers.{layer}.{name}.weight", size
-
-
-def write_headers(folder, config):
-    """Write a model's settings, and a weight file of headers alone: no weight is ever read."""
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(config))
-    header = {
-        name: {"dtype": "BF16", "shape": size, "data_offsets": [0, 0]}
-        for name, size in tensors_of(config)
-    }
-    data = json.dumps(header).encode()
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(data)) + data)
-    return folder
 
 
 @pytest.fixture(scope="module")
