@@ -94,7 +94,7 @@ def read_shape(folder: Path) -> Shape | None:
     text: Mapping[str, Any] = inner if isinstance(inner, dict) else config
     try:
         return _shape(text, stored, choices)
-    except (KeyError, TypeError, ZeroDivisionError):
+    except (KeyError, TypeError, ValueError, ArithmeticError):
         return None
 
 
@@ -103,7 +103,7 @@ def _shape(text: Mapping[str, Any], stored: Mapping[str, list[int]], choices: St
     hidden = _first(text, "hidden_size", "n_embd", "d_model")
     layers = _first(text, "num_hidden_layers", "n_layer", "num_layers")
     heads = _first(text, "num_attention_heads", "n_head", "num_heads")
-    width = text.get("head_dim") or hidden // heads
+    width = int(text.get("head_dim") or hidden // heads)
     experts = int(
         text.get("num_experts")
         or text.get("num_local_experts")
@@ -152,7 +152,18 @@ def _shape(text: Mapping[str, Any], stored: Mapping[str, list[int]], choices: St
 
 
 def _first(text: Mapping[str, Any], *keys: str) -> int:
-    return int(next(text[key] for key in keys if text.get(key)) if any(map(text.get, keys)) else 0)
+    """Return the first size of some names.
+
+    Raises:
+        KeyError: The settings have none of these names.
+        ValueError: The size is not a positive number.
+    """
+    found = next((text[key] for key in keys if text.get(key)), None)
+    if found is None:
+        raise KeyError(keys[0])
+    if (size := int(found)) < 1:
+        raise ValueError(f"{found} is not a size")
+    return size
 
 
 def _shared(text: Mapping[str, Any], inner: int) -> int:

@@ -1,5 +1,7 @@
 """The shape of a model of each family, from its settings and the names of its weights."""
 
+import json
+
 import pytest
 
 from backends.local_gpu.memory.shape import read_shape
@@ -274,3 +276,37 @@ def test_a_model_that_sees_has_numbers_beside_its_language_part(shape_of):
     assert found.norms == 2
     # Seven products of two layers, and one of linear attention; none of what sees or drafts.
     assert len(found.linear) == 15
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hidden_size": None},
+        {"hidden_size": "wide"},
+        {"num_hidden_layers": None},
+        {"num_hidden_layers": 0},
+        {"num_hidden_layers": []},
+        {"num_hidden_layers": -2},
+        {"num_attention_heads": None},
+        {"num_attention_heads": [4, 8]},
+        {"head_dim": "half"},
+        {"vocab_size": None},
+        {"vocab_size": "many"},
+        {"intermediate_size": "inner"},
+        {"intermediate_size": [160, 320]},
+        {"num_experts": "several"},
+        {"num_key_value_heads": {}, "layer_types": 3},
+    ],
+)
+def test_settings_that_do_not_tell_the_sizes_have_no_shape(tmp_path, change):
+    # With a head's width, no division finds out that a number is missing.
+    config = {**LLAMA, "head_dim": 16, **change}
+    tensors = {**ENDS, **layers(ATTENTION, DENSE)}
+    assert read_shape(write_headers(tmp_path, config, tensors)) is None
+
+
+def test_an_endless_size_is_not_a_size(tmp_path):
+    folder = write_headers(tmp_path, LLAMA, {**ENDS, **layers(ATTENTION, DENSE)})
+    endless = json.dumps({**LLAMA, "hidden_size": "?"}).replace('"?"', "1e999")
+    (folder / "config.json").write_text(endless)
+    assert read_shape(folder) is None
