@@ -194,7 +194,8 @@ class LocalGpuBackend(OnMachines):
         The job costs only time, which is known where trainings of the same kind ended here. Batches
         that are filled to a number of tokens are counted only when it begins.
         """
-        return speeds.estimate(self._state, request, examples, tokens)
+        context = base_models.longest_context(behind(self._state, request.base_model)[0])
+        return speeds.estimate(self._state, request, examples, tokens, context)
 
     def memory(self, request: TrainRequest) -> Memory | None:
         """Return the memory that a job needs, where the base model is on this machine."""

@@ -45,7 +45,9 @@ def remember(state: Path, request: TrainRequest, facts: Mapping[str, Any], examp
     append_line(state / _FILE, json.dumps(line).encode())
 
 
-def estimate(state: Path, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
+def estimate(
+    state: Path, request: TrainRequest, examples: int, tokens: int | None, context: int | None
+) -> Estimate:
     """Return the steps of a training, and its hours where a limit asks for them.
 
     Args:
@@ -53,6 +55,7 @@ def estimate(state: Path, request: TrainRequest, examples: int, tokens: int | No
         request: Request of the training.
         examples: Number of examples in its training set.
         tokens: Number of tokens in its training set, where counted.
+        context: Longest text that the base model reads, in tokens, if it has a limit.
     """
     settings = request.hyperparameters
     length, budget = (settings.get(key) for key in ("max_length", "max_tokens_per_batch"))
@@ -63,7 +66,7 @@ def estimate(state: Path, request: TrainRequest, examples: int, tokens: int | No
             return Estimate(
                 usd=(0.0, 0.0), steps=steps.most, may_stop_earlier=steps.may_stop_earlier
             )
-        examples = max(examples, -(-tokens // length))
+        examples = max(examples, -(-tokens // min(length, context or length)))
     per_epoch = None
     if budget is None:
         size, accumulation = (

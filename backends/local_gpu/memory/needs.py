@@ -33,7 +33,7 @@ def memory_of(
     """
     settings: Mapping[str, Any] = request.hyperparameters
     try:
-        longest = longest_example(request.train, inspector, settings.get("max_length"))
+        longest = longest_example(request.train, inspector, _block(settings, shape))
     except (BackendError, OSError):
         return None
     if longest is None:
@@ -72,6 +72,12 @@ def memory_of(
         remedy=remedy,
         trains=trained_part(shape.stored, settings),
     )
+
+
+def _block(settings: Mapping[str, Any], shape: Shape) -> int | None:
+    """Return the most tokens of a plain text that are read at once; None for conversations."""
+    length: int | None = settings.get("max_length")
+    return length if length is None or shape.longest is None else min(length, shape.longest)
 
 
 def remark_of(found: Fit, training: Training) -> str:

@@ -59,6 +59,8 @@ class Shape:
     layer_norms: bool
     """True if they are LayerNorms, which keep their input as it is."""
     vocabulary: int
+    longest: int | None
+    """Most tokens that it reads at once; None if its settings do not name them."""
     parameters: int
     """Numbers of the language part."""
     beside: int
@@ -137,6 +139,9 @@ def _shape(text: Mapping[str, Any], stored: Mapping[str, list[int]], choices: St
         norms=sum(1 for name in names if _is_norm(name, own, hidden)),
         layer_norms=text.get("layer_norm_epsilon") is not None or "layer_norm_eps" in text,
         vocabulary=int(text["vocab_size"]),
+        longest=context
+        if isinstance(context := text.get("max_position_embeddings"), int)
+        else None,
         parameters=sum(prod(size) for size in own.values()),
         beside=sum(prod(size) for name, size in stored.items() if name not in own),
         fixed_attention=list(text.get("layer_types") or []).count("linear_attention"),

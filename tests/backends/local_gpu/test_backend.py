@@ -109,6 +109,26 @@ def test_texts_are_trained_in_blocks(backend, make_request, examples, tokens, st
     assert backend.estimate(request, examples, tokens).steps == steps
 
 
+@pytest.mark.parametrize(
+    ("context", "steps"),
+    [
+        (16, 3 * 50),  # 6,400 tokens in blocks of 16, eight to a step
+        (128, 3 * 13),
+        (None, 3 * 13),
+        ("many", 3 * 13),
+    ],
+)
+def test_no_block_is_longer_than_what_the_base_model_reads(
+    backend, make_request, tmp_path, context, steps
+):
+    (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": context}))
+    base = BaseModel(reference=str(tmp_path), revision=None, identity="sha256:1")
+    request = replace(make_request(method="continued-pretraining", max_length=64), base_model=base)
+    assert backend.estimate(request, 10, 6400).steps == steps
+    # Conversations are read whole, whatever the model reads.
+    assert backend.estimate(replace(make_request(), base_model=base), 24, 6400).steps == 9
+
+
 def test_what_the_backend_can_do(backend):
     found = backend.capabilities()
     assert found.methods == {"supervised", "dpo", "kto", "continued-pretraining"}
