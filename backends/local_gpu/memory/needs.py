@@ -102,7 +102,18 @@ def _refusal(training: Training, found: Fit, room: Room) -> tuple[str, str]:
     )
     settings = what_would_fit(training, room.usable)
     if settings is None:
-        return problem, (
-            "Use a smaller base model, or shorter examples (`prepare: {max_tokens: ...}`)."
-        )
+        return problem, _smaller(training.settings)
     return problem, f"Write `{settings}` in `hyperparameters`."
+
+
+def _smaller(settings: Mapping[str, Any]) -> str:
+    """Return the remedy where no setting makes a training fit."""
+    choices = ["a smaller base model"]
+    if settings.get("max_tokens_per_batch") is not None:
+        choices.append("a lower `max_tokens_per_batch`")
+    if "max_length" in settings:
+        choices.append("a lower `max_length`")
+    else:
+        choices.append("shorter examples (`prepare: {max_tokens: ...}`)")
+    *first, last = choices
+    return f"Use {', '.join(first)}, or {last}."

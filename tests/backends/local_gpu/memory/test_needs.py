@@ -210,6 +210,20 @@ def test_a_device_that_is_too_small_is_named_with_its_memory(large, request_of, 
             {},
             "Use a smaller base model, or shorter examples (`prepare: {max_tokens: ...}`).",
         ),
+        (
+            "supervised",
+            {"max_tokens_per_batch": 4096},
+            (
+                "Use a smaller base model, a lower `max_tokens_per_batch`, or shorter examples "
+                "(`prepare: {max_tokens: ...}`)."
+            ),
+        ),
+        ("continued-pretraining", {}, "Use a smaller base model, or a lower `max_length`."),
+        (
+            "continued-pretraining",
+            {"max_tokens_per_batch": 4096},
+            "Use a smaller base model, a lower `max_tokens_per_batch`, or a lower `max_length`.",
+        ),
     ],
 )
 def test_a_model_that_no_setting_makes_small_enough_is_to_be_replaced(
