@@ -35,6 +35,7 @@ class Uncounted(Words):
     """Has no tokenizer here."""
 
     def count(self, examples):
+        del examples
         raise BackendError("counting tokens needs the package tokenizers")
 
 
