@@ -23,6 +23,7 @@ from backends.atomic_files import sync_folder
 from backends.contract.errors import BaseModelUnknown, MachineFailed
 from backends.contract.jobs import DownloadReport
 from backends.local_gpu.hub.listing import HubFile, HubModel
+from backends.local_gpu.hub.login import token
 from backends.local_gpu.hub.refusals import AGAIN, hub_errors
 from backends.lock_files import try_lock
 
@@ -160,7 +161,7 @@ def _get(model: HubModel, file: HubFile, target: BinaryIO, begun: int, meter: _M
                 url,
                 target,
                 resume_size=begun,
-                headers=build_hf_headers(token=os.environ.get("HF_TOKEN") or None),
+                headers=build_hf_headers(token=token()),
                 expected_size=file.size,
                 # Whatever is called like a class of bars and returns one will do.
                 tqdm_class=cast("Any", meter),

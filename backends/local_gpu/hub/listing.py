@@ -17,6 +17,7 @@ from huggingface_hub.hf_api import RepoSibling
 
 from backends.contract.errors import BaseModelMissing
 from backends.local_gpu.hub.contents import require_contents
+from backends.local_gpu.hub.login import token
 from backends.local_gpu.hub.refusals import hub_errors
 
 TIMEOUT_S: Final = 10.0
@@ -83,7 +84,7 @@ def list_files(hub_id: str, revision: str | None) -> HubModel:
         BaseModelUnknown: The hub does not answer now.
         BaseModelMissing: The hub does not have or give the model, or it holds nothing to train.
     """
-    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get("HF_TOKEN"))
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=token())
     with hub_errors(hub_id, revision):
         info = _patiently(
             lambda: api.model_info(

@@ -3,7 +3,6 @@
 `BaseModelUnknown` is for what may pass by itself: no network, too many requests, a broken server.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -20,6 +19,7 @@ from huggingface_hub.errors import (
 )
 
 from backends.contract.errors import BaseModelMissing, BaseModelUnknown
+from backends.local_gpu.hub.login import token
 
 AGAIN: Final = "Type the command again: what was downloaded stays, and the rest follows."
 _DENIED: Final = frozenset({401, 403})
@@ -64,7 +64,7 @@ def hub_errors(hub_id: str, revision: str | None) -> Iterator[None]:
 
 
 def _gated(hub_id: str) -> BaseModelMissing:
-    who = " to the account of HF_TOKEN" if os.environ.get("HF_TOKEN") else ""
+    who = " to the account of HF_TOKEN" if token() else ""
     return BaseModelMissing(
         f"{hub_id} is gated: access{who} has to be granted first",
         f"Ask for access at {_page(hub_id)}, then type: export HF_TOKEN=hf_…",
