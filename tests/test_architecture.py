@@ -31,6 +31,7 @@ LAYERS = (
         "backends.contract.methods",
         "backends.contract.shutdowns",
         "backends.excerpt",
+        "backends.hub_token",
         "backends.lock_files",
     ),
     (
@@ -248,6 +249,7 @@ CONTRACT = {
     "backends.contract",
     "backends.did_you_mean",
     "backends.excerpt",
+    "backends.hub_token",
     "backends.installation",
     "backends.launchers",
     "backends.pydantic_errors",

@@ -29,6 +29,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import build_hf_headers, http_backoff
 
+from backends.hub_token import REMEDY, UNUSABLE, hub_token, is_token
 from backends.stores.objects import OBJECTS, StoredObject, StoreError
 
 _ATTRIBUTES: Final = ".gitattributes"
@@ -53,14 +54,17 @@ def open_hub(url: str, *, private: bool) -> "HubStore":
     Raises:
         StoreError: No token is set, the hub refuses, or the repository is public.
     """
-    if not os.environ.get("HF_TOKEN"):
+    token = hub_token()
+    if token is None:
         remedy = "Set HF_TOKEN to a token that may write to the repository."
         raise StoreError(f"the store {url} needs a token, and HF_TOKEN is not set", remedy)
+    if not is_token(token):
+        raise StoreError(UNUSABLE, REMEDY)
     # Its client prints bars and hints for people at a terminal of its own.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    store = HubStore(url)
+    store = HubStore(url, token)
     store.prepare(private=private)
     return store
 
@@ -68,11 +72,12 @@ def open_hub(url: str, *, private: bool) -> "HubStore":
 class HubStore:
     """Implements `ObjectStore` with the files of a repository."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str) -> None:
         self.url = url
+        self._token = token
         self._repository = url.removeprefix("hf://").strip("/")
         self._endpoint = os.environ.get("HF_ENDPOINT")
-        self._api = HfApi(endpoint=self._endpoint, token=os.environ["HF_TOKEN"])
+        self._api = HfApi(endpoint=self._endpoint, token=token)
         self._pending: dict[str, CommitOperationAdd] = {}
         self._lock = threading.Lock()
         self._is_prepared = False
@@ -111,7 +116,7 @@ class HubStore:
                 "GET",
                 address,
                 max_retries=_RETRIES,
-                headers=build_hf_headers(token=os.environ["HF_TOKEN"]),
+                headers=build_hf_headers(token=self._token),
                 follow_redirects=True,
                 timeout=_TIMEOUT_S,
             )

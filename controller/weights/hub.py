@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
+from backends.hub_token import REMEDY, UNUSABLE, hub_token, is_token
 from controller.errors import FtctlError
 
 _ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
@@ -31,14 +32,17 @@ def require_hub(repository: str) -> None:
     """Require a repository's ID and a token, before anything is exported.
 
     Raises:
-        FtctlError: The ID is not ORGANISATION/NAME, or no token is set.
+        FtctlError: The ID is not ORGANISATION/NAME, or HF_TOKEN holds no token.
     """
     if not _ID.fullmatch(repository):
         message = f"{repository!r} is not the ID of a repository at the hub"
         raise FtctlError(message, "Write ORGANISATION/NAME.", field="--push-to")
-    if not os.environ.get("HF_TOKEN"):
+    token = hub_token()
+    if token is None:
         message = "uploading to the hub needs a token, and HF_TOKEN is not set"
         raise FtctlError(message, "Set HF_TOKEN to a token that may write to the repository.")
+    if not is_token(token):
+        raise FtctlError(UNUSABLE, REMEDY)
 
 
 def push(folder: Path, repository: str, message: str, *, public: bool) -> str:
@@ -53,7 +57,7 @@ def push(folder: Path, repository: str, message: str, *, public: bool) -> str:
     Raises:
         FtctlError: The hub refuses it, cannot be reached, or would show it to everybody unasked.
     """
-    hub = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=os.environ["HF_TOKEN"])
+    hub = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=hub_token())
     try:
         hub.create_repo(repository, private=not public, exist_ok=True)
         if not public and hub.model_info(repository).private is not True:

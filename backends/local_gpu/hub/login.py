@@ -1,28 +1,16 @@
-"""The login at the hub, from HF_TOKEN."""
-
-import os
-import re
-from typing import Final
+"""The login at the hub of everything that this backend asks it."""
 
 from backends.contract.errors import BaseModelMissing
-
-_TOKEN: Final = re.compile(r"[!-~]+")
+from backends.hub_token import REMEDY, UNUSABLE, hub_token, is_token
 
 
 def token() -> str | None:
     """Return the token of HF_TOKEN; None without one.
 
-    A CI sets it to an empty text where a secret is missing, and a secret may end with a line break.
-
     Raises:
-        BaseModelMissing: It holds characters that no token has. The message does not show them.
+        BaseModelMissing: It holds characters that no token has.
     """
-    text = os.environ.get("HF_TOKEN", "").strip()
-    if not text:
-        return None
-    if not _TOKEN.fullmatch(text):
-        raise BaseModelMissing(
-            "HF_TOKEN is not a token: it holds blanks or characters that no token has",
-            "Set HF_TOKEN to a token from https://huggingface.co/settings/tokens, or unset it.",
-        )
-    return text
+    found = hub_token()
+    if found is not None and not is_token(found):
+        raise BaseModelMissing(UNUSABLE, f"{REMEDY} Or unset it.")
+    return found

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from importlib import import_module
 
 import pytest
 
@@ -139,6 +140,28 @@ def test_a_public_repository_is_no_private_store(hub):
     with pytest.raises(StoreError, match="is declared private, and everybody can read it"):
         hub.prepare(private=True)
     hub.prepare(private=False)
+
+
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize("text", [" hf_right", "hf_right\n"])
+def test_blanks_around_a_token_are_not_sent(monkeypatch, text):
+    monkeypatch.setenv("HF_TOKEN", text)
+    store = import_module("backends.stores.hub").open_hub("hf://acme/models", private=True)
+    assert store.create(NAME, b"one")
+    assert store.read(NAME) == b"one"
+
+
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(" \n", "needs a token, and HF_TOKEN is not set"), ("hf_right\r\nhf", "is not a token")],
+)
+def test_a_store_without_a_token_tells_so_and_not_what_is_there(monkeypatch, text, words):
+    monkeypatch.setenv("HF_TOKEN", text)
+    with pytest.raises(StoreError, match=words) as caught:
+        import_module("backends.stores.hub").open_hub("hf://acme/models", private=True)
+    assert "Set HF_TOKEN to a token" in caught.value.remedy
+    assert "hf_right" not in str(caught.value)
 
 
 def test_pieces_become_visible_with_the_manifest(hub):

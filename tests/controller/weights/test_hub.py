@@ -94,3 +94,28 @@ def test_id_and_token_are_required_first(hub, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(FtctlError, match="HF_TOKEN is not set"):
         hub.require("acme/cafe")
+
+
+def test_blanks_around_a_token_are_not_sent(hub, folder, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", " hf_right\n")
+    hub.require("acme/cafe")
+    assert hub.push(folder, "acme/cafe", "one", public=False).endswith("acme/cafe")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("\n", "HF_TOKEN is not set"),
+        ("hf_right hf_other", "HF_TOKEN is not a token"),
+        ("hf_right\nhf_other", "HF_TOKEN is not a token"),
+        ("hf_right한", "HF_TOKEN is not a token"),
+    ],
+)
+def test_what_is_not_a_token_is_refused_before_the_export_and_not_shown(
+    hub, monkeypatch, text, words
+):
+    monkeypatch.setenv("HF_TOKEN", text)
+    with pytest.raises(FtctlError, match=words) as caught:
+        hub.require("acme/cafe")
+    assert "Set HF_TOKEN to a token" in caught.value.remedy
+    assert "hf_right" not in str(caught.value)
