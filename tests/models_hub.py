@@ -33,6 +33,10 @@ class ModelsHub:
     """Bytes after which the next downloads of weights break off."""
     damaged: set[str] = field(default_factory=set)
     """Files whose content is not what the hub lists."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Sizes that are listed of some files, whatever they hold."""
+    whole: bool = False
+    """True if files are always sent whole, whatever range is asked for."""
     slow_s: float = 0.0
     """Pause after each piece of a file."""
     url: str = ""
@@ -93,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
         value = {
             "id": name,
             "sha": commit,
-            "siblings": [sibling(*file) for file in files],
+            "siblings": [sibling(*file, self.hub.sizes.get(file[0])) for file in files],
             "tags": [],
             "cardData": self.hub.cards.get(name),
         }
@@ -107,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
             content = content[:-1] + b"?"
         headers, status = {"X-Repo-Commit": commit, "ETag": '"x"'}, 200
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("range", ""))
-        if asked:
+        if asked and not self.hub.whole:
             start = int(asked[1])
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
             content, status = content[start:], 206
@@ -128,14 +132,15 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(self.hub.slow_s)
 
 
-def sibling(name, content):
+def sibling(name, content, listed=None):
     """Return what a hub lists of a file: large ones by SHA-256, small ones by git's SHA-1."""
+    size = len(content) if listed is None else listed
     found = {
         "rfilename": name,
-        "size": len(content),
+        "size": size,
         "blobId": hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(),
     }
     if name.endswith((".safetensors", ".bin", ".gguf", "tokenizer.json")):
         digest = hashlib.sha256(content).hexdigest()
-        found["lfs"] = {"size": len(content), "sha256": digest, "pointerSize": 130}
+        found["lfs"] = {"size": size, "sha256": digest, "pointerSize": 130}
     return found

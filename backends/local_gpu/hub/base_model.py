@@ -3,7 +3,13 @@
 from backends.atomic_files import write_atomic
 from backends.contract.errors import BaseModelUnknown
 from backends.contract.jobs import BaseModel, DownloadReport
-from backends.local_gpu.hub.download import bytes_left, download, missing, unreported
+from backends.local_gpu.hub.download import (
+    bytes_left,
+    download,
+    missing,
+    require_downloadable,
+    unreported,
+)
 from backends.local_gpu.hub.listing import list_files
 from backends.local_gpu.models.base_models import (
     commit_here,
@@ -31,12 +37,14 @@ def look_up(hub_id: str, revision: str | None) -> BaseModel | None:
 
     Raises:
         BaseModelUnknown: The commit is not known here, and the hub does not answer now.
-        BaseModelMissing: The hub does not have or give the model, or it holds nothing to train.
+        BaseModelMissing: The hub does not have or give the model, it holds nothing to train, or a
+            file is too large to be downloaded here.
     """
     known = commit_here(hub_id, revision)
     repository = hub_folder(hub_id)
     try:
         model = list_files(hub_id, known or revision)
+        require_downloadable(model, missing(model, repository))
         settings = [file for file in missing(model, repository) if file in model.settings]
         download(model, settings, repository, unreported)
     except BaseModelUnknown:

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Self, cast
 
 from huggingface_hub import hf_hub_url
+from huggingface_hub.constants import MAX_HTTP_DOWNLOAD_SIZE
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils._headers import build_hf_headers
 
 from backends.atomic_files import sync_folder
-from backends.contract.errors import BaseModelUnknown, MachineFailed
+from backends.contract.errors import BaseModelMissing, BaseModelUnknown, MachineFailed
 from backends.contract.jobs import DownloadReport
 from backends.local_gpu.hub.listing import HubFile, HubModel
 from backends.local_gpu.hub.login import token
@@ -56,6 +57,21 @@ def bytes_left(files: list[HubFile], repository: Path) -> int:
     return left
 
 
+def require_downloadable(model: HubModel, files: list[HubFile]) -> None:
+    """Require files that one download each can bring.
+
+    Raises:
+        BaseModelMissing: A file is too large.
+    """
+    for file in files:
+        if file.size > MAX_HTTP_DOWNLOAD_SIZE:
+            raise BaseModelMissing(
+                f"{file.name} of {model.id} has {_in_words(file.size)}, and ftctl downloads files of "
+                f"up to {_in_words(MAX_HTTP_DOWNLOAD_SIZE)}",
+                f"Download the model with `hf download {model.id} --revision {model.commit}`.",
+            )
+
+
 def download(
     model: HubModel, files: list[HubFile], repository: Path, report: DownloadReport
 ) -> None:
@@ -70,10 +86,11 @@ def download(
     Raises:
         MachineFailed: The disk has too little room, or cannot be written.
         BaseModelUnknown: The hub does not answer now, or broke off.
-        BaseModelMissing: The hub refuses the model.
+        BaseModelMissing: The hub refuses the model, or a file is too large to be downloaded here.
     """
     # Its client warns of each retry.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    require_downloadable(model, files)
     left = bytes_left(files, repository)
     try:
         (repository / "blobs").mkdir(parents=True, exist_ok=True)
@@ -94,10 +111,17 @@ class _Meter:
 
     def __init__(self, report: DownloadReport, done: int, total: int) -> None:
         self._report, self._done, self._total = report, done, total
+        self._begun = 0
 
-    def __call__(self, **_: object) -> "_Meter":
+    def __call__(self, *, initial: int = 0, **_: object) -> "_Meter":
         """Stand for the class that the library makes a bar of."""
+        # A server that knows no ranges sends the file from its start.
+        self._done += initial - self._begun
         return self
+
+    def begin(self, begun: int) -> None:
+        """Begin a file of which some bytes are counted already."""
+        self._begun = begun
 
     def __enter__(self) -> Self:
         return self
@@ -134,6 +158,7 @@ def _complete(model: HubModel, file: HubFile, repository: Path, meter: _Meter) -
     with part.open("r+b" if part.exists() else "w+b") as target:
         begun = target.seek(0, os.SEEK_END)
         if begun > file.size:
+            meter.update(-file.size)
             target.truncate(begun := target.seek(0))
         _get(model, file, target, begun, meter)
         if begun and not _is_right(part, file):
@@ -155,6 +180,7 @@ def _complete(model: HubModel, file: HubFile, repository: Path, meter: _Meter) -
 def _get(model: HubModel, file: HubFile, target: BinaryIO, begun: int, meter: _Meter) -> None:
     endpoint = os.environ.get("HF_ENDPOINT") or None
     url = hf_hub_url(model.id, file.name, revision=model.commit, endpoint=endpoint)
+    meter.begin(begun)
     with hub_errors(model.id, model.commit):
         try:
             http_get(
