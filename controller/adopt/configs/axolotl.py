@@ -5,6 +5,7 @@ from typing import Final
 
 from backends.contract.inspector import Json
 from backends.contract.methods import CONTINUED_PRETRAINING, SUPERVISED
+from controller.adopt.configs import shared
 from controller.adopt.configs.axolotl_rows import is_completion, read_rows
 from controller.adopt.configs.keys import (
     Account,
@@ -25,31 +26,6 @@ from controller.adopt.configs.keys import (
     text,
     whole,
 )
-from controller.adopt.configs.shared import (
-    EIGHT_BITS,
-    LINEAR_LAYERS,
-    LORA_PLUS,
-    MACHINE,
-    PACKS,
-    QUESTIONS,
-    RUN,
-    TOKENIZER,
-    TRAINER,
-    UPDATES,
-    adapter_keys,
-    read_blocks,
-    read_epochs,
-    read_layers,
-    read_length,
-    read_optimizer,
-    read_precision,
-    read_schedule,
-    read_seed,
-    read_template,
-    read_warmup,
-    refuse_method,
-    share_of,
-)
 from controller.adopt.configs.translation import Rows, Translation
 
 TOOL: Final = "Axolotl"
@@ -61,7 +37,7 @@ TYPICAL: Final = (
 """Keys of which one tells this tool's configurations from all others, beside those it needs."""
 
 TABLE: Final[Mapping[str, Key]] = {
-    **TRAINER,
+    **shared.TRAINER,
     **own(
         "base_model revision_of_model model_revision datasets test_datasets pretraining_dataset rl "
         "adapter lora_target_linear lora_target_modules num_epochs lr_scheduler warmup_steps "
@@ -71,20 +47,20 @@ TABLE: Final[Mapping[str, Key]] = {
     ),
     "learning_rate": Becomes(name="learning_rate", read=number),
     "micro_batch_size": Becomes(name="per_device_train_batch_size", read=whole, default=1),
-    **UPDATES,
+    **shared.UPDATES,
     **lost(
-        PACKS,
+        shared.PACKS,
         "sample_packing multipack_real_batches pretrain_multipack_attn batch_flattening "
         "pretraining_sample_concatenation",
     ),
     **lost(
-        EIGHT_BITS,
+        shared.EIGHT_BITS,
         "load_in_8bit gptq bnb_config_kwargs model_quantization_config use_onebitllms "
         "qat quantization fp8 quantize_moe_experts",
     ),
-    **lost(QUESTIONS, "train_on_inputs"),
+    **lost(shared.QUESTIONS, "train_on_inputs"),
     **lost(
-        LINEAR_LAYERS,
+        shared.LINEAR_LAYERS,
         "lora_rank_pattern lora_alpha_pattern lora_fan_in_fan_out peft_layers_pattern "
         "peft_layer_replication "
         "peft_trainable_token_indices peft_init_lora_weights peft "
@@ -101,7 +77,7 @@ TABLE: Final[Mapping[str, Key]] = {
     ),
     **lost("is not there: every weight is trained, or none", "unfrozen_parameters"),
     **lost(
-        TOKENIZER,
+        shared.TOKENIZER,
         "special_tokens tokens added_tokens_overrides tokenizer_config resize_token_embeddings_to_32x "
         "eot_tokens fix_untrained_tokens tokenizer_legacy",
     ),
@@ -136,7 +112,7 @@ TABLE: Final[Mapping[str, Key]] = {
         "flash_optimum s2_attention",
     ),
     **idle(
-        MACHINE,
+        shared.MACHINE,
         "pad_to_sequence_len pad_to_multiple_of dataset_processes dataset_num_proc lora_mlp_kernel "
         "lora_qkv_kernel lora_o_kernel lora_on_cpu device device_map ddp world_size max_memory "
         "gpu_memory_limit low_cpu_mem_usage gc_steps gc_collect_steps activation_offloading "
@@ -148,7 +124,7 @@ TABLE: Final[Mapping[str, Key]] = {
         "peft_autocast_adapter_dtype selective_checkpointing",
     ),
     **idle(
-        RUN,
+        shared.RUN,
         "dataset_prepared_path wandb_project wandb_entity wandb_watch wandb_name wandb_run_id "
         "wandb_log_model wandb_mode mlflow_tracking_uri mlflow_experiment_name mlflow_run_name "
         "comet_project_name use_tensorboard evals_per_epoch saves_per_epoch eval_batch_size "
@@ -174,7 +150,7 @@ _ADAPTER: Final[Mapping[str, Key]] = {
     "peft_use_rslora": Becomes(name="use_rslora", read=flag, default=False),
     "load_in_4bit": Becomes(name="quantization", read=four_bits),
     "peft_use_dora": Becomes(name="use_dora", read=flag),
-    **LORA_PLUS,
+    **shared.LORA_PLUS,
 }
 
 
@@ -188,17 +164,17 @@ def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Transla
     """
     account = Account(given=flat(config), file=file, line_of=line_of)
     has_adapter = _read_adapter(account)
-    go_through(account, {**TABLE, **adapter_keys(_ADAPTER, has_adapter=has_adapter)})
+    go_through(account, {**TABLE, **shared.adapter_keys(_ADAPTER, has_adapter=has_adapter)})
     _refuse_methods(account)
-    read_epochs(account, "num_epochs", 1)
-    read_schedule(account, "lr_scheduler", "cosine")
-    read_warmup(account, "warmup_ratio", "warmup_steps", default=0.03)
-    read_optimizer(account, "optimizer")
+    shared.read_epochs(account, "num_epochs", 1)
+    shared.read_schedule(account, "lr_scheduler", "cosine")
+    shared.read_warmup(account, "warmup_ratio", "warmup_steps", default=0.03)
+    shared.read_optimizer(account, "optimizer")
     old = account.has("bfloat16")
     full = account.has("float32") and account.flag("float32")
     if account.has("float32"):
         account.translated("float32", f"hyperparameters.dtype: {'float32' if full else 'as bf16'}")
-    read_precision(
+    shared.read_precision(
         account, bf16="bfloat16" if old else "bf16", default="float32" if full else "auto"
     )
     plain = account.has("pretraining_dataset") or is_completion(config.get("datasets"))
@@ -209,13 +185,13 @@ def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Transla
     if account.has("test_datasets"):
         held_out: Sequence[Rows] | float = tuple(read_rows(account, "test_datasets", plain=plain))
     else:
-        held_out = share_of(account, "val_set_size")
+        held_out = shared.share_of(account, "val_set_size")
     prepare: dict[str, Json] = {}
     if plain:
-        read_blocks(account, "sequence_len", 512)
+        shared.read_blocks(account, "sequence_len", 512)
     else:
         prepare = _read_length(account)
-        read_template(account, "chat_template", "tokenizer_default")
+        shared.read_template(account, "chat_template", "tokenizer_default")
     system = account.text("default_system_message")
     if system:
         account.translated("default_system_message", f"data.system: {shown(system)}")
@@ -230,7 +206,7 @@ def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Transla
         prepare=prepare,
         system=system or None,
         hyperparameters=account.hyperparameters,
-        seed=read_seed(account, "seed", 42),
+        seed=shared.read_seed(account, "seed", 42),
         names=tuple(filter(None, (account.text("hub_model_id").rpartition("/")[2],))),
         lines=tuple(account.lines),
         problems=tuple(account.problems),
@@ -255,7 +231,7 @@ def _read_adapter(account: Account) -> bool:
         if account.has("lora_target_modules"):
             account.translated("lora_target_modules", "is within all-linear")
     else:
-        read_layers(account, "lora_target_modules", ("all-linear",))
+        shared.read_layers(account, "lora_target_modules", ("all-linear",))
     return True
 
 
@@ -264,7 +240,7 @@ def _refuse_methods(account: Account) -> None:
         value = account.given.get(key)
         if value not in (None, False, ""):
             said = shown(value) if key == "rl" else "true"
-            refuse_method(account, key, said)
+            shared.refuse_method(account, key, said)
     if account.has("streaming") and account.flag("streaming"):
         account.refuse(
             "streaming",
@@ -278,7 +254,7 @@ def _read_length(account: Account) -> dict[str, Json]:
     strategy = str(account.value(key, text, "drop"))
     over = {"drop": "drop", "truncate": "truncate", "raise": "error"}.get(strategy, "drop")
     account.translated(key, f"data.prepare.over_length: {over}")
-    return read_length(account, "sequence_len", 512, over_length=over)
+    return shared.read_length(account, "sequence_len", 512, over_length=over)
 
 
 def _revision(account: Account) -> str | None:

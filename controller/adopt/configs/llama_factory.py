@@ -8,6 +8,7 @@ from typing import Final
 
 from backends.contract.inspector import Json
 from backends.contract.methods import CONTINUED_PRETRAINING, SUPERVISED
+from controller.adopt.configs import shared
 from controller.adopt.configs.keys import (
     Account,
     Becomes,
@@ -27,33 +28,6 @@ from controller.adopt.configs.keys import (
     whole,
 )
 from controller.adopt.configs.llama_factory_rows import read_rows
-from controller.adopt.configs.shared import (
-    DORA,
-    EIGHT_BITS,
-    LAST_ANSWER,
-    LINEAR_LAYERS,
-    LORA_PLUS,
-    MACHINE,
-    PACKS,
-    QUESTIONS,
-    RUN,
-    TOKENIZER,
-    TRAINER,
-    UPDATES,
-    adapter_keys,
-    read_blocks,
-    read_epochs,
-    read_layers,
-    read_length,
-    read_optimizer,
-    read_precision,
-    read_revision,
-    read_schedule,
-    read_seed,
-    read_warmup,
-    refuse_method,
-    share_of,
-)
 from controller.adopt.configs.translation import Fate, Rows, Translation
 
 TOOL: Final = "LLaMA-Factory"
@@ -74,7 +48,7 @@ def _bits(value: Json) -> Json:
 
 
 TABLE: Final[Mapping[str, Key]] = {
-    **TRAINER,
+    **shared.TRAINER,
     **own(
         "model_name_or_path model_revision stage finetuning_type dataset eval_dataset dataset_dir "
         "lora_target lora_alpha num_train_epochs lr_scheduler_type warmup_steps warmup_ratio optim "
@@ -85,12 +59,12 @@ TABLE: Final[Mapping[str, Key]] = {
     "per_device_train_batch_size": Becomes(
         name="per_device_train_batch_size", read=whole, default=8
     ),
-    **UPDATES,
-    **lost(PACKS, "neat_packing"),
-    **lost(EIGHT_BITS, "fp8"),
-    **lost(QUESTIONS, "train_on_prompt"),
-    **lost(LAST_ANSWER, "mask_history"),
-    **lost(LINEAR_LAYERS, "pissa_init"),
+    **shared.UPDATES,
+    **lost(shared.PACKS, "neat_packing"),
+    **lost(shared.EIGHT_BITS, "fp8"),
+    **lost(shared.QUESTIONS, "train_on_prompt"),
+    **lost(shared.LAST_ANSWER, "mask_history"),
+    **lost(shared.LINEAR_LAYERS, "pissa_init"),
     **lost(
         "is not there",
         "use_galore use_apollo use_badam use_adam_mini use_muon use_llama_pro use_dft_loss "
@@ -100,7 +74,7 @@ TABLE: Final[Mapping[str, Key]] = {
         "disable_shuffling use_mca use_kt pref_loss pref_beta ref_model reward_model",
     ),
     **lost(
-        TOKENIZER,
+        shared.TOKENIZER,
         "resize_vocab add_tokens add_special_tokens new_special_tokens_config split_special_tokens",
     ),
     **idle(
@@ -108,7 +82,7 @@ TABLE: Final[Mapping[str, Key]] = {
         "flash_attn use_unsloth use_unsloth_gc enable_liger_kernel use_v1_kernels",
     ),
     **idle(
-        MACHINE,
+        shared.MACHINE,
         "preprocessing_num_workers preprocessing_batch_size overwrite_cache buffer_size "
         "low_cpu_mem_usage disable_gradient_checkpointing use_reentrant_gc cache_dir "
         "use_fast_tokenizer hf_hub_token ms_hub_token om_hub_token data_shared_file_system "
@@ -125,7 +99,7 @@ TABLE: Final[Mapping[str, Key]] = {
         "predict_with_generate",
     ),
     **idle(
-        RUN,
+        shared.RUN,
         "use_swanlab swanlab_project swanlab_run_name compute_accuracy eval_on_each_dataset "
         "eval_strategy evaluation_strategy print_param_status ignore_pad_token_for_loss "
         "include_effective_tokens_per_second eval_num_beams create_new_adapter",
@@ -137,8 +111,8 @@ _ADAPTER: Final[Mapping[str, Key]] = {
     "additional_target": Becomes(name="modules_to_save", read=some_names),
     "use_rslora": Becomes(name="use_rslora", read=flag, default=False),
     "quantization_bit": Becomes(name="quantization", read=_bits),
-    **DORA,
-    **LORA_PLUS,
+    **shared.DORA,
+    **shared.LORA_PLUS,
 }
 
 
@@ -156,28 +130,28 @@ def translate(
     account = Account(given=flat(config), file=file, line_of=line_of)
     _refuse_methods(account)
     has_adapter = _read_kind(account)
-    go_through(account, {**TABLE, **adapter_keys(_ADAPTER, has_adapter=has_adapter)})
+    go_through(account, {**TABLE, **shared.adapter_keys(_ADAPTER, has_adapter=has_adapter)})
     if has_adapter:
         _read_adapter(account)
     plain = account.text("stage") == "pt"
-    read_epochs(account, "num_train_epochs", 3)
-    read_schedule(account, "lr_scheduler_type", "linear")
-    read_warmup(account, "warmup_ratio", "warmup_steps")
-    read_optimizer(account, "optim")
+    shared.read_epochs(account, "num_train_epochs", 3)
+    shared.read_schedule(account, "lr_scheduler_type", "linear")
+    shared.read_warmup(account, "warmup_ratio", "warmup_steps")
+    shared.read_optimizer(account, "optim")
     _read_precision(account)
     train = tuple(read_rows(account, "dataset", info))
     if account.has("eval_dataset"):
         held_out: Sequence[Rows] | float = tuple(read_rows(account, "eval_dataset", info))
     else:
-        held_out = share_of(account, "val_size")
+        held_out = shared.share_of(account, "val_size")
     prepare: dict[str, Json] = {}
     if plain:
-        read_blocks(account, "cutoff_len", 2048)
+        shared.read_blocks(account, "cutoff_len", 2048)
     else:
-        prepare = read_length(account, "cutoff_len", 2048, over_length="truncate")
+        prepare = shared.read_length(account, "cutoff_len", 2048, over_length="truncate")
         _read_template(account)
     _read_packing(account, plain=plain)
-    revision = read_revision(account, "model_revision")
+    revision = shared.read_revision(account, "model_revision")
     system = account.text("default_system")
     if system:
         account.translated("default_system", f"data.system: {shown(system)}")
@@ -192,7 +166,7 @@ def translate(
         prepare=prepare,
         system=system or None,
         hyperparameters=account.hyperparameters,
-        seed=read_seed(account, "seed", 42),
+        seed=shared.read_seed(account, "seed", 42),
         names=tuple(filter(None, (account.text("run_name"),))),
         lines=tuple(account.lines),
         problems=tuple(account.problems),
@@ -205,7 +179,7 @@ def _refuse_methods(account: Account) -> None:
         method = SUPERVISED.name if stage == "sft" else CONTINUED_PRETRAINING.name
         account.translated("stage", f"method: {method}")
     else:
-        refuse_method(account, "stage", shown(stage))
+        shared.refuse_method(account, "stage", shown(stage))
     if account.has("streaming") and account.flag("streaming"):
         account.refuse(
             "streaming",
@@ -236,7 +210,7 @@ def _read_adapter(account: Account) -> None:
     account.hyperparameters["lora_alpha"] = alpha
     account.translated("lora_alpha", f"hyperparameters.lora_alpha: {shown(alpha)}")
     if account.has("lora_target"):
-        read_layers(account, "lora_target", ("all", "all-linear"))
+        shared.read_layers(account, "lora_target", ("all", "all-linear"))
     else:
         account.hyperparameters["target_modules"] = "all-linear"
         account.translated("lora_target", "hyperparameters.target_modules: all-linear")
@@ -249,7 +223,7 @@ def _read_precision(account: Account) -> None:
         return
     if account.has("pure_bf16"):
         account.note(Fate.IDLE, "pure_bf16", "is switched off")
-    read_precision(account)
+    shared.read_precision(account)
 
 
 def _read_template(account: Account) -> None:
@@ -273,7 +247,7 @@ def _read_template(account: Account) -> None:
 def _read_packing(account: Account, *, plain: bool) -> None:
     # LLaMA-Factory packs plain texts by default.
     if account.flag("packing", default=plain):
-        account.lost("packing", PACKS)
+        account.lost("packing", shared.PACKS)
     elif account.has("packing"):
         account.note(Fate.IDLE, "packing", "is switched off")
     if account.text("mix_strategy") not in {"", "concat"}:

@@ -5,6 +5,7 @@ from typing import Final
 
 from backends.contract.inspector import Json
 from backends.contract.methods import CONTINUED_PRETRAINING, SUPERVISED
+from controller.adopt.configs import shared
 from controller.adopt.configs.keys import (
     Account,
     Becomes,
@@ -22,28 +23,6 @@ from controller.adopt.configs.keys import (
     some_names,
     text,
     whole,
-)
-from controller.adopt.configs.shared import (
-    DORA,
-    EIGHT_BITS,
-    LAST_ANSWER,
-    LORA_PLUS,
-    PACKS,
-    QUESTIONS,
-    RUN,
-    TOKENIZER,
-    read_blocks,
-    read_epochs,
-    read_layers,
-    read_length,
-    read_optimizer,
-    read_schedule,
-    read_seed,
-    read_template,
-    read_warmup,
-    refuse_method,
-    refuse_script,
-    share_of,
 )
 from controller.adopt.configs.translation import Fate, Rows, Translation
 
@@ -69,22 +48,22 @@ _SHAPES: Final[Mapping[str, str]] = {
 TABLE: Final[Mapping[str, Key]] = {
     **own("base task modality"),
     **idle("chooses who computes: the same sum here", "backend"),
-    **idle(RUN, "output experiment_name eval advise"),
+    **idle(shared.RUN, "output experiment_name eval advise"),
     **_in(
         _DATA,
         {
             **own(
                 "train format val_split max_length chat_template streaming train_on_responses_only"
             ),
-            **lost(QUESTIONS, "train_on_prompt"),
-            **lost(LAST_ANSWER, "mask_history"),
+            **lost(shared.QUESTIONS, "train_on_prompt"),
+            **lost(shared.LAST_ANSWER, "mask_history"),
             **lost(
                 "is not there",
                 "replay raft_shuffle_seed raft_epoch_shuffle interleave shards prompt_strategy "
                 "forget_set retain_set train_on_messages_with_train_field split_thinking "
                 "extend_conversation tokenized_path image_dir audio_dir video_dir",
             ),
-            **lost(TOKENIZER, "add_new_tokens new_special_tokens resize_vocab"),
+            **lost(shared.TOKENIZER, "add_new_tokens new_special_tokens resize_vocab"),
             **idle(
                 "belongs to the machine, or to another key",
                 "buffer_size replay_ratio replay_seed skip_prepare_dataset remove_unused_columns "
@@ -102,9 +81,9 @@ TABLE: Final[Mapping[str, Key]] = {
             ),
             "weight_decay": Becomes(name="weight_decay", read=number, default=0.01),
             "max_grad_norm": Becomes(name="max_grad_norm", read=number, default=1.0),
-            **lost(PACKS, "packing multipack"),
+            **lost(shared.PACKS, "packing multipack"),
             **lost(
-                EIGHT_BITS,
+                shared.EIGHT_BITS,
                 "load_in_8bit quantization_aware moe_expert_quant nvfp4 llm_int8 unsloth_bnb_4bit",
             ),
             **lost("is not there: embeddings get no noise", "neftune_alpha", (None, 0)),
@@ -161,7 +140,7 @@ _ADAPTER: Final[Mapping[str, Key]] = _in(
         "dropout": Becomes(name="lora_dropout", read=number, default=0.05),
         "use_rslora": Becomes(name="use_rslora", read=flag, default=False),
         "target_parameters": Becomes(name="target_parameters", read=some_names),
-        **DORA,
+        **shared.DORA,
         **lost(
             "is not there: an adapter is plain LoRA on linear layers",
             "use_vera use_olora rank_pattern alpha_pattern",
@@ -194,22 +173,22 @@ def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Transla
         inside = [key for key in account.given if key.startswith(_LORA) and key != f"{_LORA}r"]
         adapter = {f"{_LORA}r": own("r")["r"], **idle("belongs to an adapter", " ".join(inside))}
     else:
-        adapter = {**_ADAPTER, **_in(_TRAINING, LORA_PLUS)}
+        adapter = {**_ADAPTER, **_in(_TRAINING, shared.LORA_PLUS)}
     go_through(account, {**TABLE, **adapter})
     if not full:
         automatic: Sequence[Json] = ("auto", ["auto"])
-        read_layers(account, f"{_LORA}target_modules", ("all-linear",), automatic)
+        shared.read_layers(account, f"{_LORA}target_modules", ("all-linear",), automatic)
     _read_quantization(account, full=full)
-    read_epochs(account, f"{_TRAINING}epochs", 3)
-    read_schedule(account, f"{_TRAINING}scheduler", "cosine")
-    read_warmup(account, f"{_TRAINING}warmup_ratio", default=0.03)
-    read_optimizer(account, f"{_TRAINING}optimizer")
+    shared.read_epochs(account, f"{_TRAINING}epochs", 3)
+    shared.read_schedule(account, f"{_TRAINING}scheduler", "cosine")
+    shared.read_warmup(account, f"{_TRAINING}warmup_ratio", default=0.03)
+    shared.read_optimizer(account, f"{_TRAINING}optimizer")
     _read_batch(account)
     prepare: dict[str, Json] = {}
     if plain:
-        read_blocks(account, f"{_DATA}max_length", 2048)
+        shared.read_blocks(account, f"{_DATA}max_length", 2048)
     else:
-        prepare = read_length(account, f"{_DATA}max_length", 2048, over_length="truncate")
+        prepare = shared.read_length(account, f"{_DATA}max_length", 2048, over_length="truncate")
         _read_answers(account)
     train = _read_rows(account, plain=plain)
     return Translation(
@@ -218,10 +197,10 @@ def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Transla
         base_key="base",
         method=method,
         train=train,
-        held_out=share_of(account, f"{_DATA}val_split", 0.1),
+        held_out=shared.share_of(account, f"{_DATA}val_split", 0.1),
         prepare=prepare,
         hyperparameters=account.hyperparameters,
-        seed=read_seed(account, f"{_TRAINING}seed", 42),
+        seed=shared.read_seed(account, f"{_TRAINING}seed", 42),
         names=tuple(filter(None, (account.text("experiment_name"),))),
         lines=tuple(account.lines),
         problems=tuple(account.problems),
@@ -231,7 +210,7 @@ def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Transla
 def _read_method(account: Account) -> str:
     task = str(account.value("task", text, "sft"))
     if task not in _TASKS:
-        refuse_method(account, "task", shown(task))
+        shared.refuse_method(account, "task", shown(task))
     else:
         account.translated("task", f"method: {_TASKS[task]}")
     modality = str(account.value("modality", text, "text"))
@@ -259,7 +238,7 @@ def _read_quantization(account: Account, *, full: bool) -> None:
         account.hyperparameters["quantization"] = "nf4"
         account.translated(key, "hyperparameters.quantization: nf4")
     else:
-        account.lost(key, EIGHT_BITS)
+        account.lost(key, shared.EIGHT_BITS)
 
 
 def _read_batch(account: Account) -> None:
@@ -282,7 +261,7 @@ def _read_answers(account: Account) -> None:
             account.translated(key, "is what happens here, too")
     else:
         account.lost(key, "learns the questions too; only answers are learned here")
-    read_template(account, f"{_DATA}chat_template")
+    shared.read_template(account, f"{_DATA}chat_template")
 
 
 def _read_rows(account: Account, *, plain: bool) -> tuple[Rows, ...]:
@@ -310,5 +289,5 @@ def _read_rows(account: Account, *, plain: bool) -> tuple[Rows, ...]:
         account.refuse(key, "names no dataset", "Name a file there.")
     script = [one for one in found if one.endswith(".py")]
     if script:
-        refuse_script(account, key, f"{shown(script[0])} is a script")
+        shared.refuse_script(account, key, f"{shown(script[0])} is a script")
     return tuple(Rows(key=key, line=account.line(key), place=one, source=source) for one in found)

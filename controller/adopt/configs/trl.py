@@ -5,6 +5,7 @@ from typing import Final
 
 from backends.contract.inspector import Json
 from backends.contract.methods import CONTINUED_PRETRAINING, SUPERVISED
+from controller.adopt.configs import shared
 from controller.adopt.configs.keys import (
     Account,
     Becomes,
@@ -25,31 +26,6 @@ from controller.adopt.configs.keys import (
     text,
     whole,
 )
-from controller.adopt.configs.shared import (
-    DORA,
-    EIGHT_BITS,
-    HELD_OUT,
-    MACHINE,
-    PACKS,
-    TOKENIZER,
-    TRAINER,
-    UPDATES,
-    adapter_keys,
-    read_blocks,
-    read_epochs,
-    read_hub,
-    read_layers,
-    read_length,
-    read_optimizer,
-    read_precision,
-    read_revision,
-    read_schedule,
-    read_seed,
-    read_warmup,
-    refuse_method,
-    refuse_script,
-    share_of,
-)
 from controller.adopt.configs.translation import Fate, Rows, Translation
 
 TOOL: Final = "TRL"
@@ -58,7 +34,7 @@ TYPICAL: Final = ("dataset_name", "datasets", "use_peft", "dataset_text_field", 
 """Keys of which one tells this tool's configurations from all others, beside those it needs."""
 
 TABLE: Final[Mapping[str, Key]] = {
-    **TRAINER,
+    **shared.TRAINER,
     **own(
         "model_name_or_path model_revision dataset_name dataset_config dataset_train_split "
         "dataset_test_split dataset_streaming streaming datasets test_split_size use_peft "
@@ -70,11 +46,11 @@ TABLE: Final[Mapping[str, Key]] = {
     "per_device_train_batch_size": Becomes(
         name="per_device_train_batch_size", read=whole, default=8
     ),
-    **UPDATES,
-    **lost(PACKS, "packing"),
-    **lost(EIGHT_BITS, "load_in_8bit"),
+    **shared.UPDATES,
+    **lost(shared.PACKS, "packing"),
+    **lost(shared.EIGHT_BITS, "load_in_8bit"),
     **lost("is for other models than those that answer", "lora_task_type", (None, "CAUSAL_LM")),
-    **lost(TOKENIZER, "eos_token pad_token"),
+    **lost(shared.TOKENIZER, "eos_token pad_token"),
     **lost("is not there: the loss is the mean over learned tokens", "loss_type", (None, "nll")),
     **lost("is nf4 here", "bnb_4bit_quant_type", (None, "nf4")),
     **lost("is not there", "router_aux_loss_coef model_init_kwargs dataset_kwargs"),
@@ -83,7 +59,7 @@ TABLE: Final[Mapping[str, Key]] = {
         "is how the tool cuts; here the end is cut off", "truncation_mode", (None, "keep_start")
     ),
     **idle(
-        MACHINE,
+        shared.MACHINE,
         "dataset_num_proc dataset_batch_size pad_to_multiple_of padding_free packing_strategy "
         "eval_packing activation_offloading dtype torch_dtype attn_implementation "
         "bnb_4bit_quant_storage use_bnb_nested_quant ignore_bias_buffers "
@@ -99,7 +75,7 @@ _ADAPTER: Final[Mapping[str, Key]] = {
     "load_in_4bit": Becomes(name="quantization", read=four_bits),
     "lora_modules_to_save": Becomes(name="modules_to_save", read=some_names),
     "lora_target_parameters": Becomes(name="target_parameters", read=some_names),
-    **DORA,
+    **shared.DORA,
 }
 OTHER_METHODS: Final[Mapping[str, str]] = {
     "beta": "dpo",
@@ -133,26 +109,26 @@ def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Transla
     kind = "lora" if has_adapter else "full"
     account.hyperparameters["finetuning_type"] = kind
     account.translated("use_peft", f"hyperparameters.finetuning_type: {kind}")
-    adapter = adapter_keys(_ADAPTER, has_adapter=has_adapter, why="use_peft is off")
+    adapter = shared.adapter_keys(_ADAPTER, has_adapter=has_adapter, why="use_peft is off")
     go_through(account, {**TABLE, **own(" ".join(OTHER_METHODS)), **adapter})
     if has_adapter:
-        read_layers(account, "lora_target_modules", ("all-linear",))
+        shared.read_layers(account, "lora_target_modules", ("all-linear",))
     plain = account.has("dataset_text_field")
-    read_epochs(account, "num_train_epochs", 3)
-    read_schedule(account, "lr_scheduler_type", "linear")
-    read_warmup(account, "warmup_ratio", "warmup_steps")
-    read_optimizer(account, "optim")
-    read_precision(account, default="bfloat16")
+    shared.read_epochs(account, "num_train_epochs", 3)
+    shared.read_schedule(account, "lr_scheduler_type", "linear")
+    shared.read_warmup(account, "warmup_ratio", "warmup_steps")
+    shared.read_optimizer(account, "optim")
+    shared.read_precision(account, default="bfloat16")
     train = tuple(_read_rows(account, plain=plain))
     held_out = _held_out(account, train)
     length = "max_seq_length" if account.has("max_seq_length") else "max_length"
     prepare: dict[str, Json] = {}
     if plain:
-        read_blocks(account, length, 1024)
+        shared.read_blocks(account, length, 1024)
     else:
-        prepare = read_length(account, length, 1024, over_length="truncate")
+        prepare = shared.read_length(account, length, 1024, over_length="truncate")
         _read_loss(account)
-    revision = read_revision(account, "model_revision")
+    revision = shared.read_revision(account, "model_revision")
     _read_template(account)
     wanted = (account.text("hub_model_id").rpartition("/")[2], account.text("run_name"))
     return Translation(
@@ -165,7 +141,7 @@ def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Transla
         held_out=held_out,
         prepare=prepare,
         hyperparameters=account.hyperparameters,
-        seed=read_seed(account, "seed", 42),
+        seed=shared.read_seed(account, "seed", 42),
         names=tuple(filter(None, wanted)),
         lines=tuple(account.lines),
         problems=tuple(account.problems),
@@ -175,7 +151,7 @@ def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Transla
 def _refuse_methods(account: Account) -> None:
     for key, method in OTHER_METHODS.items():
         if account.has(key):
-            refuse_method(account, key, f"is a key of `trl {method}`")
+            shared.refuse_method(account, key, f"is a key of `trl {method}`")
     for key in ("dataset_streaming", "streaming"):
         if account.has(key) and account.flag(key):
             account.refuse(
@@ -236,7 +212,7 @@ def _read_rows(account: Account, *, plain: bool) -> Iterator[Rows]:
             "dataset_name", "is missing, and so is `datasets`", "Name a dataset in either."
         )
         return
-    hub = read_hub(account, {"dataset_config": "config", "dataset_train_split": "split"})
+    hub = shared.read_hub(account, {"dataset_config": "config", "dataset_train_split": "split"})
     _refuse_script(account, "dataset_name", where)
     yield Rows(
         key="dataset_name", line=account.line("dataset_name"), place=where, hub=hub, source=source
@@ -245,7 +221,7 @@ def _read_rows(account: Account, *, plain: bool) -> Iterator[Rows]:
 
 def _refuse_script(account: Account, key: str, where: str) -> None:
     if where.endswith(".py"):
-        refuse_script(account, key, f"{shown(where)} comes from a script")
+        shared.refuse_script(account, key, f"{shown(where)} comes from a script")
 
 
 def _rows_of(
@@ -260,7 +236,7 @@ def _rows_of(
         sub.refuse(key, "is missing", "Name the file or the dataset there.")
         return
     _refuse_script(sub, key, where)
-    hub = read_hub(sub, {place(at, "name"): "config", place(at, "split"): "split"})
+    hub = shared.read_hub(sub, {place(at, "name"): "config", place(at, "split"): "split"})
     values = dict(source)
     if sub.has(place(at, "fraction")):
         share = sub.value(place(at, "fraction"), number)
@@ -286,7 +262,7 @@ def _rows_of(
 def _held_out(account: Account, train: Sequence[Rows]) -> Sequence[Rows] | float:
     """Return what is measured: a split of its own, or a share."""
     if account.has("test_split_size"):
-        return share_of(account, "test_split_size")
+        return shared.share_of(account, "test_split_size")
     measures = account.text("eval_strategy") not in {"", "no"}
     account_key = "dataset_test_split"
     if account.has("eval_strategy"):
@@ -295,10 +271,10 @@ def _held_out(account: Account, train: Sequence[Rows]) -> Sequence[Rows] | float
     if not measures or account.has("datasets"):
         account.lost(
             account_key,
-            f"is not measured; here, data.held_out.fraction: {HELD_OUT:g} of the rows are measured "
+            f"is not measured; here, data.held_out.fraction: {shared.HELD_OUT:g} of the rows are measured "
             "and not trained on",
         )
-        return HELD_OUT
+        return shared.HELD_OUT
     account.translated(account_key, f"data.held_out: split: {shown(split)}")
     return tuple(
         Rows(
