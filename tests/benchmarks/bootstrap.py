@@ -40,30 +40,37 @@ def main():
     parser.add_argument("--pairs", type=int, default=5_000)
     parser.add_argument("--rounds", type=int, default=10_000)
     options = parser.parse_args()
+    print(f"{options.rounds:,} rounds over {options.pairs:,} pairs")
+    print(f"{'':44}{'elapsed':>10}{'processor':>12}{'of scipy':>13}")
+    measure_resampling(options.pairs, options.rounds)
+    print(f"memory at most: {getrusage(RUSAGE_SELF).ru_maxrss // 1024} MB, packages included")
+    measure_judging()
+
+
+def measure_resampling(pairs, rounds):
+    """Print a line for scipy, and one for each kind of score."""
     rng = np.random.default_rng(1)
-    ours, theirs = rng.normal(0.1, 1, options.pairs), rng.normal(0, 1, options.pairs)
+    ours, theirs = rng.normal(0.1, 1, pairs), rng.normal(0, 1, pairs)
     tallies = [[(float(value), 1.0) for value in one] for one in (ours, theirs)]
-    expected = rng.integers(LABELS, size=options.pairs)
+    expected = rng.integers(LABELS, size=pairs)
     labelled = [
         f1_tallies(
             expected,
-            np.where(rng.random(options.pairs) < share, expected, rng.integers(LABELS)),
+            np.where(rng.random(pairs) < share, expected, rng.integers(LABELS)),
             LABELS,
         )
         for share in (0.8, 0.75)
     ]
-    groups = (np.arange(options.pairs) // 10).tolist()
-    how = {"seed": "s", "rounds": options.rounds}
+    groups = (np.arange(pairs) // 10).tolist()
+    how = {"seed": "s", "rounds": rounds}
     mean, f1, p95 = scoring(), scoring(combine=macro_f1), scoring(percentile=95)
-    print(f"{options.rounds:,} rounds over {options.pairs:,} pairs")
-    print(f"{'':44}{'elapsed':>10}{'processor':>12}{'of scipy':>13}")
 
     scipys = measured(
         "scipy.stats.bootstrap, difference of means",
         lambda: stats.bootstrap(
             (ours - theirs,),
             np.mean,
-            n_resamples=options.rounds,
+            n_resamples=rounds,
             method="percentile",
             batch=100,
             rng=np.random.default_rng(1),
@@ -81,8 +88,10 @@ def main():
     )
     measured("95th percentile", lambda: sample_of(tallies[0], p95, **how))
     measured("difference of 95th percentiles", lambda: difference_of(*tallies, p95, **how))
-    print(f"memory at most: {getrusage(RUSAGE_SELF).ru_maxrss // 1024} MB, packages included")
 
+
+def measure_judging():
+    """Print a line for the conditions of many builds."""
     claims = [
         Claim(
             sample=Sample(n=5_000, pairs=(4_000, 300 + at, 200, 500 - at)),

@@ -115,6 +115,24 @@ def _jobs(second):
 
 def _story(second):
     laps = _Laps()
+    pull = _plan_and_comment(second, laps)
+    first = _lose_the_machine_and_finish(second, pull, laps)
+
+    second.update()
+    second.write("hours", rows(32, "또 "), epochs=1)
+    second.push("again", "Train on other data")
+    pull = second.open_pull("again")
+    second.plan(pull, "again")
+    second.pushed(second.merge(pull, "again"))
+    second.follow()
+    laps("a second build")
+    assert second.lockfile()["hours"]["production"] != first
+
+    _revert(second, first, laps)
+
+
+def _plan_and_comment(second, laps):
+    """Plan a pull request of the branch `more`, and return it."""
     second.push("main", "Begin")
     second.write("hours", rows(30, "새 "), epochs=2)
     second.push("more", "Train on more")
@@ -129,7 +147,11 @@ def _story(second):
     }, second.said(planned)
     (comment,) = second.comments(pull)
     assert "1 to train" in comment
+    return pull
 
+
+def _lose_the_machine_and_finish(second, pull, laps):
+    """Merge `more`, lose the machine that applies it, and return the build that another promotes."""
     merged = second.merge(pull, "more")
     lost = second.pushed(merged, on_step=_lose("Record what was submitted"))
     laps("apply, machine lost")
@@ -148,17 +170,11 @@ def _story(second):
     assert git(second.repository["path"], "log", "-1", "--format=%an %s", "main") == (
         "github-actions[bot] Record fine-tunes\n"
     )
+    return first["production"]
 
-    second.update()
-    second.write("hours", rows(32, "또 "), epochs=1)
-    second.push("again", "Train on other data")
-    pull = second.open_pull("again")
-    second.plan(pull, "again")
-    second.pushed(second.merge(pull, "again"))
-    second.follow()
-    laps("a second build")
-    assert second.lockfile()["hours"]["production"] != first["production"]
 
+def _revert(second, first, laps):
+    """Revert the last merge, which trains nothing and promotes the first build again."""
     second.update()
     merge = git(second.work, "log", "--merges", "-1", "--format=%H").strip()
     git(second.work, "revert", "--no-edit", "--mainline=1", merge)
@@ -170,7 +186,7 @@ def _story(second):
     second.follow()
     laps("revert")
     assert set(reverted.results.values()) == {"success"}, second.said(reverted)
-    assert second.lockfile()["hours"]["production"] == first["production"]
+    assert second.lockfile()["hours"]["production"] == first
     assert _jobs(second) == 2  # going back trains nothing
     tip = git(second.repository["path"], "rev-parse", "main").strip()
     assert second.repository["statuses"][tip][-1]["state"] == "success"
