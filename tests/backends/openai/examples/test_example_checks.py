@@ -2,58 +2,31 @@
 
 import copy
 import json
-import pickle
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.contract.backend import Endpoint
 from backends.contract.errors import BackendError
-from backends.contract.inspector import Limits
-from backends.openai.backend import OpenAIBackend
 from backends.openai.examples.inspector import OpenAIInspector
+from tests.backends.openai.examples.example_parts import (
+    ANSWER,
+    CALL,
+    PAIR,
+    TOOL,
+    USER,
+    asking,
+    calling,
+    image,
+)
 
-USER = {"role": "user", "content": "몇 시에 여나요?"}
-ANSWER = {"role": "assistant", "content": "아홉 시에 엽니다."}
-CALL = {
-    "id": "call_1",
-    "type": "function",
-    "function": {"name": "hours", "arguments": '{"day": "월"}'},
-}
 OTHER = {**CALL, "id": "call_2"}
 RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "9-18"}
-TOOL = {
-    "type": "function",
-    "function": {
-        "name": "hours",
-        "description": "opening hours",
-        "parameters": {"type": "object", "properties": {"day": {"type": "string"}}},
-        "strict": False,
-    },
-}
 CALLED = {
     "role": "assistant",
     "content": None,
     "function_call": {"name": "hours", "arguments": '{"day": "월"}'},
 }
-PAIR = {
-    "input": {"messages": [USER]},
-    "preferred_output": [ANSWER],
-    "non_preferred_output": [{"role": "assistant", "content": "몰라요."}],
-}
-
-
-def calling(*calls):
-    return {"role": "assistant", "content": None, "tool_calls": list(calls)}
-
-
-def image(url="https://example.com/a.png", **more):
-    return {"type": "image_url", "image_url": {"url": url, **more}}
-
-
-def asking(*parts):
-    return {"role": "user", "content": [{"type": "text", "text": "뭐?"}, *parts]}
 
 
 def changed_call(**function):
@@ -369,133 +342,6 @@ def test_graded_prompts_are_checked(messages, message, remedy):
         check({"messages": messages}, "reinforcement")
     assert message in caught.value.message
     assert remedy in caught.value.remedy
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "fewest", "largest", "longest"),
-    [
-        ({}, 10, 8e9, 65_536),
-        ({"kind": "azure", "base_url": "https://x.openai.azure.com/openai/v1/"}, 10, 512e6, None),
-        ({"kind": "compatible", "base_url": "https://a.example/v1"}, 1, None, None),
-        ({"base_url": "http://127.0.0.1:9/v1"}, 1, None, None),
-    ],
-)
-def test_only_the_service_has_the_service_s_rules(tmp_path, endpoint, fewest, largest, longest):
-    backend = OpenAIBackend(tmp_path, Endpoint(name="x", **endpoint), environment={})
-    base = backend.resolve_base_model("gpt-4.1-mini", None, tmp_path)
-    inspector = backend.inspector(base, "supervised", {})
-    limits = inspector.limits
-    assert (limits.min_examples, limits.max_bytes, limits.max_tokens) == (fewest, largest, longest)
-    wrong = {"messages": [{**USER, "weight": 1}, ANSWER]}
-    if fewest == 1:
-        inspector.check(wrong)
-    else:
-        with pytest.raises(BackendError, match="weight"):
-            inspector.check(wrong)
-
-
-def test_only_reinforcement_has_a_most_of_examples(tmp_path):
-    backend = OpenAIBackend(tmp_path, Endpoint(name="x"), environment={})
-    base = backend.resolve_base_model("o4-mini-2025-04-16", None, tmp_path)
-    graded = backend.inspector(base, "reinforcement", {}).limits
-    assert (graded.max_examples, graded.max_held_out) == (50_000, 1_000)
-    other = backend.inspector(base, "supervised", {}).limits
-    assert (other.max_examples, other.max_held_out) == (None, None)
-
-
-def test_identity_is_the_encoding_and_the_method():
-    models = ("gpt-4.1", "gpt-4.1-mini", "ft:gpt-4o:acme::1", "gpt-3.5-turbo-0125")
-    found = [OpenAIInspector(model=model, method="supervised").identity for model in models]
-    assert found[0] == found[1] == found[2] != found[3]
-    assert OpenAIInspector(model="gpt-4.1", method="dpo").identity != found[0]
-
-
-def test_what_one_server_takes_is_not_believed_for_another():
-    inspectors = [
-        OpenAIInspector(model="gpt-4.1", method="supervised", kind=kind, limits=limits)
-        for kind in ("openai", "azure", "compatible")
-        for limits in (Limits(), Limits(min_examples=10), Limits(max_bytes=1), Limits(max_tokens=1))
-    ]
-    assert len({inspector.identity for inspector in inspectors}) == len(inspectors)
-
-
-TEXTS = st.text(min_size=1, max_size=60)
-
-
-@settings(deadline=None)
-@given(system=TEXTS, question=TEXTS, answer=TEXTS)
-def test_every_text_is_shown_whole_and_only_answers_are_learnt(system, question, answer):
-    messages = [
-        {"role": "system", "content": system},
-        {"role": "user", "content": question},
-        {"role": "assistant", "content": answer},
-    ]
-    inspector = pickle.loads(pickle.dumps(OpenAIInspector(model="gpt-4.1", method="supervised")))
-    pieces = inspector.show({"messages": messages})
-    text = "".join(piece.text for piece in pieces)
-    expected = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
-    assert text == expected
-    learnt = "".join(piece.text for piece in pieces if piece.trained)
-    assert learnt == f"{answer}<|im_end|>\n"
-
-
-def shown(example, method, *, trained):
-    pieces = OpenAIInspector(model="gpt-4.1", method=method).show(example)
-    return "".join(piece.text for piece in pieces if piece.trained is trained)
-
-
-def test_tools_calls_and_weights_are_shown():
-    unlearnt = {**ANSWER, "weight": 0}
-    example = {"messages": [USER, unlearnt, asking(image()), calling(CALL)], "tools": [TOOL]}
-    learnt = shown(example, "supervised", trained=True)
-    assert json.dumps(CALL, ensure_ascii=False, separators=(",", ":")) in learnt
-    assert "아홉" not in learnt
-    read = shown(example, "supervised", trained=False)
-    assert '"opening hours"' in read
-    assert "뭐?\n[image_url]" in read
-
-
-def test_functions_and_parallel_calls_are_shown_and_counted():
-    offered = {"functions": [TOOL["function"]], "parallel_tool_calls": False}
-    example = {"messages": [USER, ANSWER], **offered}
-    read = shown(example, "supervised", trained=False)
-    assert "parallel_tool_calls\nfalse" in read
-    assert '"opening hours"' in read
-    inspector = OpenAIInspector(model="gpt-4.1", method="supervised")
-    with_functions, with_tools, bare = inspector.count(
-        [example, {"messages": [USER, ANSWER], "tools": [TOOL]}, {"messages": [USER, ANSWER]}]
-    )
-    assert bare < with_functions <= with_tools
-
-
-def test_both_answers_of_a_pair_are_learnt_from_and_a_graded_prompt_is_only_read():
-    learnt = shown(PAIR, "dpo", trained=True)
-    assert "아홉 시에 엽니다." in learnt
-    assert "몰라요." in learnt
-    assert "assistant (preferred)" in shown(PAIR, "dpo", trained=False)
-    assert shown({"messages": [USER], "hour": 9}, "reinforcement", trained=True) == ""
-
-
-@pytest.mark.parametrize(
-    ("example", "tokens"),
-    [
-        ({"messages": [{"role": "user", "content": "hi"}]}, 3 + 3 + 1 + 1),
-        ({"messages": [{"role": "user", "content": "hi", "name": "bob"}]}, 3 + 3 + 1 + 1 + 1 + 1),
-        ({"messages": [asking(image(detail="low"))]}, 3 + 3 + 1 + 3 + 85),
-        ({"messages": [asking(image())]}, 3 + 3 + 1 + 3 + 765),
-        ({"messages": [{"role": "assistant", "content": None, "weight": 0}]}, 3 + 3 + 1),
-    ],
-)
-def test_frames_names_and_images_are_counted(example, tokens):
-    (counted,) = OpenAIInspector(model="gpt-4.1", method="supervised").count([example])
-    assert counted == tokens
-
-
-def test_a_pair_counts_its_conversation_and_both_answers():
-    inspector = OpenAIInspector(model="gpt-4.1", method="dpo")
-    both, one = inspector.count([PAIR, {"messages": [USER, ANSWER]}])
-    (other,) = inspector.count([{"messages": PAIR["non_preferred_output"]}])
-    assert both == one + other - 3
 
 
 @given(

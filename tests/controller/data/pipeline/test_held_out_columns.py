@@ -20,33 +20,21 @@ from controller.data.readers import read_rows
 from controller.data.reports.provenance import parse_origin
 from controller.data.reports.traced_examples import read_traced_examples
 from controller.data.resolve_sources import DataPaths, find_sources
-from controller.errors import InvalidInput
 from controller.spec.data import Data
-from controller.spec.evaluation import evaluation_columns
-from controller.spec.model import Evaluation
-from controller.spec.where import parse_where
+from tests.controller.data.pipeline.columned_rows import (
+    LANGS,
+    NAMED,
+    VALUES,
+    WANTED,
+    as_csv,
+    as_jsonl,
+    as_messages,
+    number_in,
+    some_rows,
+)
 
 READERS = Path(__file__).parents[1] / "readers"
 write_xlsx = runpy.run_path(str(READERS / "test_excel.py"))["write_xlsx"]
-WANTED = {"lang": "evaluation.slices[0]", "customer": "evaluation.group_by"}
-NAMED = {"user": "q", "assistant": "a"}
-LANGS = ("ko", "en", "日本語")
-
-
-def some_rows(count: int = 60) -> list[dict]:
-    return [
-        {"q": f"질문 {n}?", "a": f"답 {n}", "lang": LANGS[n % 3], "customer": n // 4}
-        for n in range(count)
-    ]
-
-
-def as_csv(rows: list[dict], delimiter: str = ",") -> str:
-    lines = [delimiter.join(rows[0]), *(delimiter.join(map(str, row.values())) for row in rows)]
-    return "\n".join(lines) + "\n"
-
-
-def as_jsonl(rows: list[dict]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def as_parquet(rows: list[dict]) -> bytes:
@@ -67,14 +55,6 @@ def as_html(rows: list[dict]) -> str:
 
     table = [line(rows[0], "th"), *(line(row.values(), "td") for row in rows)]
     return f"<html><body><table>{''.join(table)}</table></body></html>"
-
-
-def as_messages(row: dict) -> dict:
-    asked, answered = (
-        {"role": "user", "content": row["q"]},
-        {"role": "assistant", "content": row["a"]},
-    )
-    return {"messages": [asked, answered], "lang": row["lang"], "customer": row["customer"]}
 
 
 FILES = {
@@ -103,11 +83,6 @@ def rest(row: dict) -> dict:
 
 def expected_of(rows: list[dict], number: int) -> dict:
     return {"lang": rows[number]["lang"], "customer": str(rows[number]["customer"])}
-
-
-def number_in(text: str) -> int:
-    """Return the number that the question of an example was made with."""
-    return int(text.partition("질문 ")[2].partition("?")[0])
 
 
 def check_all(dataset, rows: list[dict]) -> None:
@@ -238,15 +213,6 @@ def test_worker_processes_send_the_columns_back(repository, fraction):
     check_all(dataset, rows)
 
 
-VALUES = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-(10**20), 10**20),
-    st.floats(allow_nan=False, allow_infinity=False),
-    st.text("ab가환\u1112\u116a\u11ab \r\n\"'\\{}[]TRUEtrue017.-", max_size=6),
-)
-
-
 # Each example builds a dataset.
 @settings(deadline=None, max_examples=60)
 @given(
@@ -283,204 +249,6 @@ def test_the_columns_of_an_example_are_those_of_the_row_that_its_origin_names(
         assert one.example["messages"][0]["content"] == row["q"]
 
 
-@given(VALUES)
-def test_a_value_is_spelt_as_conditions_compare_it(value):
-    text = value_text(value, is_cell=False)
-    if isinstance(value, str):
-        text = value if text == "" else text
-    if text and "'" not in text and text == text.strip() and text.isprintable():
-        condition = parse_where(f"x == '{text}'")
-        assert condition.means(text, is_cell=False)
-        if not isinstance(value, str) or value == text:
-            assert condition.means(value, is_cell=False)
-
-
-@pytest.mark.parametrize(
-    ("value", "is_cell", "text"),
-    [
-        (None, False, "null"),
-        (True, False, "true"),
-        (False, False, "false"),
-        (3, False, "3"),
-        (3.0, False, "3"),
-        (0.5, False, "0.5"),
-        (1e300, False, "1e+300"),
-        ("", False, ""),
-        ("", True, "null"),
-        ("TRUE", True, "true"),
-        ("TRUE", False, "TRUE"),
-        ("007", True, "007"),
-        ("\u1112\u116a\u11ab\u1107\u116e\u11af", True, "환불"),
-        ("a\r\nb", False, "a\nb"),
-    ],
-)
-def test_values_as_text(value, is_cell, text):
-    assert value_text(value, is_cell=is_cell) == text
-
-
-def test_names_lead_into_objects_in_any_composition(repository):
-    rows = [{"q": f"질문 {n}?", "a": "네", "\u110b\u1165\u11ab\u110b\u1165": {"주": n % 2}} for n in range(30)]  # fmt: skip
-    repository.write("rows.jsonl", as_jsonl(rows))
-    dataset = repository.build(
-        {"path": "rows.jsonl", "columns": NAMED}, columns={"언어.주": "evaluation.slices[0]"}
-    )
-    for one in read_traced_examples(dataset.held_out):
-        assert one.columns == {"언어.주": str(number_in(one.example["messages"][0]["content"]) % 2)}
-
-
-# --- rows that lack a column, and columns that no row has -----------------------------------------
-
-
-def test_rows_without_a_column_are_counted_and_have_no_value(repository):
-    rows = [{**row, **({} if n % 2 else {"vip": None})} for n, row in enumerate(some_rows())]
-    repository.write("train.jsonl", as_jsonl(some_rows(200)[100:]))
-    repository.write("held.jsonl", as_jsonl(rows))
-    dataset = repository.build(
-        {"path": "train.jsonl", "columns": NAMED},
-        held_out=[{"path": "held.jsonl", "columns": NAMED}],
-        columns={"vip": "evaluation.group_by"},
-    )
-    traced = list(read_traced_examples(dataset.held_out))
-    assert [one.columns for one in traced] == [{"vip": "null"}, {}] * 30
-    (step,) = [step for step in dataset.report.steps if step.name == "columns"]
-    assert step.reasons == (
-        "finetunes/held.jsonl:2: 'vip': 30 of 60 held-out examples have no value",
-    )
-
-
-@pytest.mark.parametrize(
-    ("columns", "message", "remedy"),
-    [
-        (
-            {"lnag": "evaluation.slices[1]"},
-            "no row that may be held out has 'lnag'",
-            "Did you mean `lang`? Use one of: q, a, lang, customer, meta.",
-        ),
-        (
-            {"meta": "evaluation.slices[1]"},
-            (
-                "'meta' of finetunes/rows.jsonl:1 is an object or an array, which is not a value "
-                "to compare"
-            ),
-            "Name a key in it, such as meta.id, or another column.",
-        ),
-        (
-            {"meta.langs": "evaluation.slices[1]"},
-            "no row that may be held out has 'meta.langs'",
-            "Use one of: q, a, lang, customer, meta.",
-        ),
-    ],
-)
-def test_a_column_that_cannot_be_used_is_an_error_of_its_field(
-    repository, columns, message, remedy
-):
-    repository.write("rows.jsonl", as_jsonl([{**row, "meta": {"id": 1}} for row in some_rows()]))
-    source = {"path": "rows.jsonl", "columns": NAMED, "unusable": "drop"}
-    (problem,) = repository.problems(source, columns=columns)
-    assert (problem.file, problem.field) == ("finetunes/cafe.yaml", "evaluation.slices[1]")
-    assert (problem.message, problem.remedy) == (message, remedy)
-
-
-def test_texts_have_no_columns(repository):
-    repository.write("text.md", "\n\n".join(f"문단 {n}입니다." for n in range(60)))
-    source = {"path": "text.md", "chunk": "paragraph"}
-    (problem,) = repository.problems(
-        source, method="continued-pretraining", columns={"lang": "evaluation.group_by"}
-    )
-    assert problem.field == "evaluation.group_by"
-    assert problem.message == (
-        "'lang' is not there: the held-out rows are plain texts, without columns"
-    )
-    assert problem.remedy == 'Remove it, or give the texts as JSONL: {"text": "...", "lang": "..."}'
-
-
-def test_keys_with_a_meaning_are_read_where_a_column_names_them(repository):
-    rows = [{**as_messages(row), "score": n % 5} for n, row in enumerate(some_rows())]
-    repository.write("rows.jsonl", as_jsonl(rows))
-    assert "`score` rates the row" in repository.problems("rows.jsonl")[0].message
-    dataset = repository.build("rows.jsonl", columns={"score": "evaluation.slices[0]"})
-    for one in read_traced_examples(dataset.held_out):
-        number = number_in(one.example["messages"][0]["content"])
-        assert one.columns == {"score": str(number % 5)}
-
-
-def test_training_sources_of_their_own_stay_checked(repository):
-    rows = [{**as_messages(row), "score": n % 5} for n, row in enumerate(some_rows())]
-    repository.write("rows.jsonl", as_jsonl(rows))
-    repository.write("held.jsonl", as_jsonl(rows))
-    columns = {"score": "evaluation.slices[0]"}
-    problems = repository.problems("rows.jsonl", held_out=[{"path": "held.jsonl"}], columns=columns)
-    assert {problem.file for problem in problems} == {"finetunes/rows.jsonl"}
-
-
-# --- personal data --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("pii", ["mask", "reject"])
-def test_personal_data_never_leaves_through_a_column(repository, pii):
-    rows = [{**row, "customer": f"kim{n}@example.com"} for n, row in enumerate(some_rows())]
-    repository.write("rows.jsonl", as_jsonl(rows))
-    source = {"path": "rows.jsonl", "columns": NAMED, "unusable": "drop"}
-    problems = repository.problems(source, prepare={"pii": pii}, columns=WANTED)
-    assert problems[0].message == (
-        "column 'customer', which evaluation.group_by names, holds personal data: 1 email"
-    )
-    assert (problems[0].file, problems[0].line) == ("finetunes/rows.jsonl", 1)
-    assert "kim" not in str(problems)
-    dataset = repository.build(
-        source, prepare={"pii": pii}, columns={"lang": "evaluation.slices[0]"}
-    )
-    assert dataset.held_out.columns.read_text().count("lang") == dataset.held_out.examples
-
-
-def test_personal_data_that_a_spec_only_warns_of_is_counted(repository):
-    rows = [{**row, "customer": f"kim{n}@example.com"} for n, row in enumerate(some_rows())]
-    repository.write("rows.jsonl", as_jsonl(rows))
-    source = {"path": "rows.jsonl", "columns": NAMED}
-    dataset = repository.build(source, prepare={"pii": "warn"}, columns=WANTED)
-    (step,) = [step for step in dataset.report.steps if step.name == "columns"]
-    (reason,) = step.reasons
-    assert reason == (
-        "finetunes/rows.jsonl:1: 'customer': 60 values with personal data, which the files of the "
-        "evaluation show"
-    )
-
-
-# --- identity -------------------------------------------------------------------------------------
-
-
-def test_digests_are_of_each_column_and_of_nothing_else(repository):
-    def build(rows, columns=WANTED):
-        repository.write("rows.csv", as_csv(rows))
-        source = {"path": "rows.csv", "columns": NAMED}
-        return repository.build(source, columns=columns).held_out
-
-    first = build(some_rows())
-    assert first.column_digests == {
-        "customer": "sha256:eeedd929eb3cd7af0bd34fca556f8483a929b4eaa6355aa8ca1544205ea75d2d",
-        "lang": "sha256:3e17f1c63fa982e0d4908dd6396e7f206b1270e2c8ded9b7993bd4f29fc2ed77",
-    }
-    other = build([{**row, "lang": "ko"} for row in some_rows()])
-    assert other.digest == first.digest
-    assert other.column_digests["customer"] == first.column_digests["customer"]
-    assert other.column_digests["lang"] != first.column_digests["lang"]
-    alone = build(some_rows(), {"lang": "evaluation.slices[0]"})
-    assert alone.column_digests == {"lang": first.column_digests["lang"]}
-
-
-def test_the_cached_dataset_has_its_columns_again(repository):
-    repository.write("rows.csv", as_csv(some_rows()))
-    source = {"path": "rows.csv", "columns": NAMED}
-    first, second = (repository.build(source, columns=WANTED) for _ in range(2))
-    assert first == second
-    # The field that names a column is for messages only.
-    renamed = dict.fromkeys(WANTED, "gate")
-    assert repository.build(source, columns=renamed).held_out.path == first.held_out.path
-    first.held_out.columns.write_bytes(b"{}\n")
-    again = repository.build(source, columns=WANTED)
-    assert again.held_out.columns.read_bytes() != b"{}\n"
-
-
 def test_the_expected_answer_is_the_label(repository):
     repository.write("rows.csv", as_csv(some_rows()))
     dataset = repository.build({"path": "rows.csv", "columns": NAMED}, columns=WANTED)
@@ -494,34 +262,3 @@ def test_the_expected_answer_is_the_label(repository):
     assert [one.columns for one in read_traced_examples(dataset.train)] == [
         {}
     ] * dataset.train.examples
-
-
-def test_files_that_do_not_belong_together_are_noticed(repository):
-    repository.write("rows.csv", as_csv(some_rows()))
-    dataset = repository.build({"path": "rows.csv", "columns": NAMED}, columns=WANTED)
-    with dataset.held_out.columns.open("a") as file:
-        file.write("{}\n")
-    with pytest.raises(ValueError, match="longer"):
-        list(read_traced_examples(dataset.held_out))
-
-
-@pytest.mark.parametrize(
-    ("evaluation", "gate", "columns"),
-    [
-        ({}, (), {}),
-        ({"group_by": "label", "slices": ["label"]}, {"label"}, {}),
-        ({"slices": ["a", "m.b"]}, (), {"a": "evaluation.slices[0]", "m.b": "evaluation.slices[1]"}),
-        ({"group_by": "a", "slices": ["a"]}, {"a"}, {"a": "evaluation.group_by"}),
-        ({}, {"b", "a"}, {"a": "gate", "b": "gate"}),
-        ({"slices": ["\u110b\u1165\u11ab\u110b\u1165"]}, {"언어"}, {"언어": "evaluation.slices[0]"}),
-    ],
-)  # fmt: skip
-def test_columns_that_an_evaluation_names(evaluation, gate, columns):
-    assert evaluation_columns(Evaluation.model_validate(evaluation), gate) == columns
-
-
-def test_a_problem_of_a_column_has_no_field_of_the_data(repository):
-    repository.write("rows.csv", as_csv(some_rows()))
-    with pytest.raises(InvalidInput) as caught:
-        repository.build({"path": "rows.csv", "columns": NAMED}, columns={"x": "gate"})
-    assert [problem.field for problem in caught.value.problems] == ["gate"]
