@@ -35,7 +35,8 @@ from backends.contract.errors import BackendError
 from backends.local_gpu.json_files import read_json, read_lines
 from backends.local_gpu.tokens.chat_tokens import load_chat
 from controller.cli import run as ftctl
-from tests.tiny_families import FAMILIES, make_family, published
+from tests.tiny_models.families import make_family, published
+from tests.tiny_models.family_table import FAMILIES
 from tests.warm_children import warm_python
 
 QUESTIONS = {

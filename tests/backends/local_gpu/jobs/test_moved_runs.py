@@ -12,7 +12,7 @@ from backends.contract.jobs import JobState
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.jobs.run_dir import run_of
 from backends.lock_files import try_lock
-from tests.foreign_adapter import make_adapter
+from tests.tiny_models.foreign_adapter import make_adapter
 
 pytestmark = pytest.mark.torch
 

@@ -11,9 +11,9 @@ from backends.contract.completions import Prompt, Sampling
 from backends.contract.errors import BackendError, BaseModelMissing
 from backends.contract.jobs import JobState
 from backends.local_gpu.models.adopted_adapters import CONFIG, WEIGHTS
-from tests.foreign_adapter import make_adapter
 from tests.tiny_base import TEMPLATE, make_base
-from tests.tiny_families import make_family
+from tests.tiny_models.families import make_family
+from tests.tiny_models.foreign_adapter import make_adapter
 
 pytestmark = pytest.mark.torch
 QUESTION = Prompt(messages=[{"role": "user", "content": "How long are you open?"}])

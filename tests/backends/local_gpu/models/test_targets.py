@@ -13,7 +13,7 @@ from backends.local_gpu.models.targets.problems import choice_problems
 from backends.local_gpu.models.targets.selection import Kind, chooses_more, select
 from backends.local_gpu.models.targets.stored import read_stored
 from backends.local_gpu.models.targets.trained_part import trained_part
-from tests.tiny_families import make_family
+from tests.tiny_models.families import make_family
 
 pytestmark = [
     pytest.mark.torch,

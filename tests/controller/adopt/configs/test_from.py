@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from controller.lockfile.store import read_lockfile
-from tests.foreign_adapter import make_adapter
 from tests.tiny_base import make_base
+from tests.tiny_models.foreign_adapter import make_adapter
 
 pytestmark = pytest.mark.torch
 QUESTIONS = "".join(
