@@ -66,7 +66,7 @@ def test_checkpointing_changes_no_bit(trained, tuning, switched):
 
 def test_selective_checkpointing_changes_no_bit_of_marked_answers(trained):
     """A step computes two batches, in 16 bits with the same casts of the weights."""
-    rows = import_module("tests.backends.local_gpu.training.preferences")
+    rows = import_module("tests.backends.local_gpu.training.objectives.preferences")
     marked = {"method": "kto", "rows": rows.marked_answers(), "held_out": []}
     marked |= {"dtype": "bfloat16", "finetuning_type": "full"}
     off, _ = trained("a", gradient_checkpointing="off", **marked)
@@ -177,7 +177,7 @@ def test_out_of_memory_halves_the_batches_and_trains_the_same(trained, little_me
 
 
 def test_pairs_are_halved_together_and_marked_answers_never(train_here, little_memory):
-    rows = import_module("tests.backends.local_gpu.training.preferences")
+    rows = import_module("tests.backends.local_gpu.training.objectives.preferences")
     pairs = dict(method="dpo", rows=rows.pairs(), held_out=[], learning_rate=1e-3, **QUICK)
     whole = train_here(recipe=2, fingerprint="a" * 64, **pairs)
     refused = little_memory(rows=4)

@@ -5,7 +5,7 @@ import pytest
 from backends.local_gpu.json_files import read_json, read_lines
 from controller.evaluate.curves.findings import findings_of
 from controller.evaluate.curves.points import thinned
-from tests.backends.local_gpu.training.preferences import marked, pair
+from tests.backends.local_gpu.training.objectives.preferences import marked, pair
 
 pytestmark = [
     pytest.mark.torch,

@@ -3,7 +3,7 @@
 Needs TRL, which no test installs:
 
     python -m venv /tmp/trl && /tmp/trl/bin/pip install trl torch transformers
-    PYTHONPATH=. /tmp/trl/bin/python tests/backends/local_gpu/training/trl_oracle.py
+    PYTHONPATH=. /tmp/trl/bin/python tests/backends/local_gpu/training/objectives/trl_oracle.py
 
 TRL tokenises, pairs and pads by itself, so the numbers stand for all of that too.
 """
@@ -18,7 +18,7 @@ import trl
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from tests.backends.local_gpu.training.preferences import (
+from tests.backends.local_gpu.training.objectives.preferences import (
     become_policy,
     formula_base,
     marked_answers,

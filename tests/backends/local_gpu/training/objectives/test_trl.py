@@ -12,7 +12,7 @@ import pytest
 
 from backends.local_gpu.tokens.answer_tokens import Answers
 from backends.local_gpu.tokens.chat_tokens import load_chat
-from tests.backends.local_gpu.training.preferences import (
+from tests.backends.local_gpu.training.objectives.preferences import (
     MARKS,
     TEMPLATE,
     become_policy,

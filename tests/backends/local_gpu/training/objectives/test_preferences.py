@@ -13,7 +13,7 @@ from backends.local_gpu.hyperparameters import parse
 from backends.local_gpu.json_files import read_json, read_lines
 from backends.testing import check_backend
 from tests.asking import complete
-from tests.backends.local_gpu.training.preferences import marked, pair, turn
+from tests.backends.local_gpu.training.objectives.preferences import marked, pair, turn
 
 ASKED = ["Where is the cafe", "How long are you open", "카페는 몇 시에 여나요", "What is the cost"]
 POLITE = "Certainly, we are open from nine to six, every day."
