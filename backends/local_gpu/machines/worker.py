@@ -29,7 +29,7 @@ from backends.local_gpu.jobs.run_dir import RunDir, read_request, write_end
 from backends.local_gpu.jobs.workers.local_process import LocalProcess
 from backends.local_gpu.jobs.workers.workers import WorkerState
 from backends.local_gpu.machines.claims import Claim, list_run, say, take_claim
-from backends.local_gpu.machines.nodes import await_call, call_nodes, is_on, join_nodes
+from backends.local_gpu.machines.nodes import Call, await_call, call_nodes, is_on, join_nodes
 from backends.local_gpu.machines.objects import (
     CANCEL,
     LOG,
@@ -189,7 +189,8 @@ def work_along(store: SharedStore, name: str, node: int, stop: Stop) -> int:
         The exit status.
 
     Raises:
-        FtctlError: The store has no such run, refuses or does not answer.
+        FtctlError: The store has no such run, refuses or does not answer, or its checkpoint cannot be
+            used on this node.
     """
     placed = _placed(store, name)
     call = await_call(store, name, stop.signals)
@@ -202,15 +203,31 @@ def work_along(store: SharedStore, name: str, node: int, stop: Stop) -> int:
         fetch_placed(store, placed, run)
         stored = list_run(store, name)
         halvings = fetch_halvings(run, stored)
-        if call.step:
-            marks = [one for one in stored.checkpoints if step_of(one) == call.step]
-            fetch_checkpoint(store, run, placed.fingerprint, marks)
+        _continue_with(call, store, run, placed.fingerprint, stored)
         join_nodes(call, node, _nodes(placed))
         _start(run)
         _await_end(run, stop, lambda: is_on(store, name, call))
         send_halvings(store, run, halvings)
         sys.stdout.write(run.log.read_text(errors="replace") if run.log.exists() else "")
     return STOPPED if stop.asked else 0
+
+
+def _continue_with(
+    call: Call, store: SharedStore, run: RunDir, fingerprint: str, stored: StoredRun
+) -> None:
+    """Fetch the checkpoint that the first node continues from.
+
+    Raises:
+        StoreError: It cannot be used here. From another step, this node would train other weights.
+    """
+    marks = [one for one in stored.checkpoints if step_of(one) == call.step]
+    step, skipped = fetch_checkpoint(store, run, fingerprint, marks)
+    if step != call.step:
+        why = skipped[0] if skipped else f"the checkpoint of step {call.step} is not in the store"
+        raise StoreError(
+            f"{why}; the first node continues from it",
+            "Give all nodes the same versions of torch, transformers and peft, and the same store.",
+        )
 
 
 def _nodes(placed: PlacedRequest) -> int:
