@@ -70,7 +70,9 @@ def test_a_machine_that_was_taken_out_of_the_settings_is_named(tmp_path, write):
         lambda: found.workers_of(write(machine="gone")),
         lambda: found.check("gone", 1.0),
     ):
-        with pytest.raises(BackendError, match="machine gone, which ftctl.yaml does not") as caught:
+        with pytest.raises(
+            BackendError, match=r"machine gone, which ftctl\.yaml does not"
+        ) as caught:
             ask()
         assert caught.value.remedy == "Declare it again: `ftctl help machines`."
 

@@ -5,16 +5,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.local_gpu.machines.objects import (
+    CANCEL,
+    HEARTBEAT,
     LOG,
+    PART,
+    PAUSE,
     PROGRESS,
+    REQUEST,
+    RESULT,
     StoredRun,
     checkpoint_name,
     claim_name,
     halvings_name,
     key_of,
+    node_call_name,
     part_name,
     placed_name,
     released_name,
+    silent_name,
     step_of,
     stored_runs,
 )
@@ -71,6 +79,96 @@ def test_a_run_is_held_by_a_worker_that_shows_signs_of_life(objects, is_held):
 )
 def test_starts_are_counted_since_the_newest_checkpoint(objects, starts):
     assert stored(**objects).failed_starts == starts
+
+
+@pytest.mark.parametrize(
+    ("objects", "generation", "placements", "is_unclaimed"),
+    [
+        ({}, 0, 0, True),
+        ({placed_name(1): 1.0, placed_name(12): 1.0}, 0, 12, True),
+        ({placed_name(1): 1.0, claim_name(1): 2.0}, 1, 1, False),
+        ({claim_name(9): 2.0, claim_name(10): 2.0, released_name(9): 2.0}, 10, 0, False),
+        ({claim_name(1): 2.0, released_name(1): 3.0}, 1, 0, True),
+        # What others have put there counts for nothing.
+        (
+            {"claims/notes.txt": 1.0, "placed/x.json": 1.0, "claims/000003.json.tmp": 1.0},
+            0,
+            0,
+            True,
+        ),
+    ],
+)
+def test_the_newest_claim_and_the_newest_submission_count(
+    objects, generation, placements, is_unclaimed
+):
+    run = stored(**objects)
+    assert (run.generation, run.placements, run.is_unclaimed) == (
+        generation,
+        placements,
+        is_unclaimed,
+    )
+
+
+def test_what_happened_with_a_checkpoint_was_before_it():
+    # A store dates objects to the second: a start of the same second led to the checkpoint.
+    run = stored(**{claim_name(1): 3.0, placed_name(1): 3.0, checkpoint_name(5, 1): 3.0})
+    assert (run.failed_starts, run.failed_workers) == (0, 0)
+
+
+def test_the_newest_of_several_checkpoints_counts_as_progress():
+    marks = {checkpoint_name(5, 1): 3.0, checkpoint_name(9, 1): 6.0}
+    assert stored(**marks, **{claim_name(1): 2.0, claim_name(2): 5.0}).failed_starts == 0
+    assert stored(**marks, **{claim_name(1): 2.0, claim_name(2): 7.0}).failed_starts == 1
+
+
+def test_an_object_without_content_is_no_worker_that_was_asked_to_stop():
+    # Marks of other kinds are empty too.
+    run = stored(**{claim_name(1): 1.0, "silent/000001-000001": (2.0, 0), "pause": (2.0, 0)})
+    assert run.failed_starts == 1
+
+
+def test_names_of_objects_are_those_of_workers_that_still_run():
+    # A worker of the version before meets the objects of this one.
+    run = stored(**{claim_name(2): 1.0, placed_name(3): 1.0})
+    assert [
+        claim_name(7),
+        placed_name(7),
+        released_name(7),
+        node_call_name(7),
+        part_name(PROGRESS, 7, 3),
+        part_name(LOG, 7, 3),
+        checkpoint_name(120, 7),
+        halvings_name(2),
+        silent_name(run),
+        key_of(RUN, REQUEST),
+        key_of(RUN, CANCEL),
+        key_of(RUN, PAUSE),
+        key_of(RUN, RESULT),
+        key_of(RUN, HEARTBEAT),
+    ] == [
+        "claims/000007.json",
+        "placed/000007.json",
+        "released/000007.json",
+        "nodes/000007.json",
+        "progress/000007-000003",
+        "log/000007-000003",
+        "checkpoints/000000120-000007.json",
+        "halvings/002",
+        "silent/000002-000003",
+        f"runs/{RUN}/request.json",
+        f"runs/{RUN}/cancel",
+        f"runs/{RUN}/pause",
+        f"runs/{RUN}/result.json",
+        f"runs/{RUN}/heartbeat.json",
+    ]
+    # The file that grows is cut at the same places by whoever continues.
+    assert PART == 1_048_576
+
+
+@pytest.mark.parametrize("name", ["checkpoints/x-1.json", "checkpoints/5.json", "claims/5-1.json"])
+def test_what_is_no_mark_of_a_checkpoint_has_no_step(name):
+    assert step_of(name) == -1
+    assert stored(**{name: 1.0}).checkpoints == []
 
 
 def test_a_submission_without_a_worker_is_no_failed_worker():

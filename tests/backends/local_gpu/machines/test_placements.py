@@ -13,6 +13,7 @@ from backends.local_gpu.machines.claims import LOST
 from backends.local_gpu.machines.placed_workers import comment_of, job_name
 from backends.local_gpu.machines.placements import Command, placement_on
 
+ONE = Hardware()
 COMMAND = Command(module="backends.some.worker", arguments=("--run", "0123456789abcdef-1"))
 MACHINE = Machine(name="hpc", launcher="slurm", runs="/shared/runs")
 REQUEST = TrainRequest(
@@ -34,7 +35,7 @@ def place(tmp_path, monkeypatch):
     """Return a function that makes the job of a machine with some settings."""
     monkeypatch.delenv(LOST, raising=False)
 
-    def made(hardware=Hardware(), **settings):
+    def made(hardware=ONE, **settings):
         machine = replace(MACHINE, **settings)
         return placement_on(machine, tmp_path, COMMAND, hardware, name="job", comment="ours")
 

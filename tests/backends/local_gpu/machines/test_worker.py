@@ -29,6 +29,7 @@ from backends.local_gpu.machines.worker import Stop, Work, main, work, work_alon
 from backends.stores.folder import FolderStore
 from backends.stores.objects import StoreError
 
+VERSION = version("ftctl")
 NAME = "0123456789abcdef-1"
 FINGERPRINT = "ft1:" + "0123456789abcdef" * 4
 
@@ -50,7 +51,7 @@ def scratch(tmp_path, monkeypatch):
 def place(store, tmp_path):
     """Return a function that writes the request of a run into the store."""
 
-    def made(ftctl=version("ftctl"), **request):
+    def made(ftctl=VERSION, **request):
         data = tmp_path / "data"
         data.mkdir(exist_ok=True)
         (data / "train.jsonl").write_text("{}\n")
@@ -103,7 +104,7 @@ def test_a_worker_of_another_version_says_so_in_the_store_and_lets_go(store, pla
     assert work(store, NAME, Stop()) == 1
     stored = list_run(store, NAME)
     assert stored.is_released
-    words = f"this machine has ftctl {version('ftctl')}, and the job was placed by 0.0.1"
+    words = f"this machine has ftctl {VERSION}, and the job was placed by 0.0.1"
     assert words in store.read(key_of(NAME, released_name(1))).decode()
     # `ftctl logs` shows what a worker has written.
     (part,) = stored.parts(LOG)
@@ -142,13 +143,13 @@ def test_another_node_of_another_version_is_refused(store, place, first_node):
         work_along(store, NAME, 1, Stop())
 
 
-def checkpoint(claim, tmp_path, step):
+def checkpoint(claim, folder, step):
     """Write a checkpoint as the first node does."""
-    run = RunDir(path=tmp_path / "first" / NAME)
-    folder = run.checkpoints / f"checkpoint-{step}"
-    folder.mkdir(parents=True)
-    (folder / "model.safetensors").write_text("weights")
-    (folder / "ftctl.json").write_text("{}")
+    run = RunDir(path=folder / "first" / NAME)
+    made = run.checkpoints / f"checkpoint-{step}"
+    made.mkdir(parents=True)
+    (made / "model.safetensors").write_text("weights")
+    (made / "ftctl.json").write_text("{}")
     assert send_checkpoint(claim, run, FINGERPRINT, -1) == step
 
 
@@ -171,10 +172,10 @@ def of_lost_files(store, key):
     ],
 )
 def test_a_node_that_cannot_continue_where_the_first_one_does_trains_nothing(
-    store, place, first_node, tmp_path, scratch, damage, why
+    store, place, first_node, scratch, damage, why
 ):
     place()
-    checkpoint(first_node, tmp_path, 20)
+    checkpoint(first_node, scratch.parent, 20)
     call_nodes(first_node, 20)
     damage(store, key_of(NAME, checkpoint_name(20, 1)))
     # From its beginning, it would train other weights than the first node, and nobody would see it.
@@ -184,7 +185,7 @@ def test_a_node_that_cannot_continue_where_the_first_one_does_trains_nothing(
     assert list(scratch.iterdir()) == []
 
 
-def test_lines_for_people_are_events_and_output(store, first_node, tmp_path, capsys):
+def test_lines_for_people_are_events_and_output(first_node, tmp_path, capsys):
     run = RunDir(path=tmp_path / NAME)
     run.path.mkdir()
     made = Work(claim=first_node, run=run, fingerprint=FINGERPRINT)
