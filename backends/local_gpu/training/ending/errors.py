@@ -1,12 +1,16 @@
 """Errors that end a training, for people."""
 
 import shutil
+from decimal import ROUND_CEILING, Context
+from typing import Final
 
 from backends.contract.errors import BackendError
 from backends.contract.jobs import TrainRequest
 from backends.local_gpu.jobs.run_dir import RunDir
 from backends.local_gpu.training.start.fitting import is_out_of_memory
 from backends.local_gpu.training.trainer import LabelledTrainer
+
+_TWO_DIGITS: Final = Context(prec=2, rounding=ROUND_CEILING)
 
 
 def used_up(
@@ -26,8 +30,13 @@ def used_up(
     return BackendError(
         f"stopped at step {state.global_step} of {state.max_steps}: "
         f"budget.max_gpu_hours of {request.max_gpu_hours:g} is used up",
-        f"Raise it to about {needed:.2g}, or train less, then `ftctl retry NAME`.",
+        f"Raise it to about {enough_hours(needed)}, or train less, then `ftctl retry NAME`.",
     )
+
+
+def enough_hours(hours: float) -> str:
+    """Return a number of hours with two digits, never fewer hours than given."""
+    return format(_TWO_DIGITS.create_decimal_from_float(hours), "f")
 
 
 def explain(error: Exception) -> tuple[str, str]:
