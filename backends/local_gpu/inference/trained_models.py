@@ -1,6 +1,7 @@
 """Models that were trained or adopted on this machine, found by their IDs."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -198,12 +199,20 @@ def continued_adapter(
         )
     earlier = read_request(run).hyperparameters
     problems = [
-        FieldProblem(
-            field=key,
-            message=f"is {settings.get(key)}, and the adapter to continue has {earlier.get(key)}",
-            remedy=f"Write `{key}: {earlier.get(key)}`, or `adapter: merge` under `base_model`.",
-        )
+        _differing(key, settings.get(key), earlier.get(key))
         for key in _SHAPE
         if settings.get(key) != earlier.get(key)
     ]
     return run.model, problems
+
+
+def _differing(key: str, now: Json, earlier: Json) -> FieldProblem:
+    """Return the problem of a hyperparameter that an adapter to continue has otherwise."""
+    own = "is not set" if now is None else f"is {json.dumps(now, ensure_ascii=False)}"
+    its = "none" if earlier is None else json.dumps(earlier, ensure_ascii=False)
+    same = f"Remove `{key}`" if earlier is None else f"Write `{key}: {its}`"
+    return FieldProblem(
+        field=key,
+        message=f"{own}, and the adapter to continue has {its}",
+        remedy=f"{same}, or write `adapter: merge` under `base_model`.",
+    )
