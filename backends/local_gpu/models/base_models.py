@@ -19,6 +19,8 @@ from backends.local_gpu.json_files import read_json, read_lines
 
 TRAINED_IDENTITY: Final = "trained:"
 """Start of the identity of a trained model that a spec names by its ID."""
+_OFFLINE: Final = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+"""Environment variables by which the hub's own client stays offline; the first that is set counts."""
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _BRANCH: Final = re.compile(r"[\w.-][\w./-]*")
 _HUB_ID: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -130,7 +132,8 @@ def require_obtainable(base_model: BaseModel) -> None:
 
 def is_offline() -> bool:
     """Return True if this machine is set to stay away from the hub."""
-    return os.environ.get("HF_HUB_OFFLINE", "0").lower() in {"1", "on", "yes", "true"}
+    set_ = next((value for name in _OFFLINE if (value := os.environ.get(name))), "")
+    return set_.lower() in {"1", "on", "yes", "true"}
 
 
 def not_here(base_model: BaseModel) -> BaseModelMissing:
@@ -185,7 +188,7 @@ def hub_folder(hub_id: str) -> Path:
         os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface"
     )
     cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    root = Path(cache or Path(home) / "hub").expanduser()
+    root = Path(os.path.expandvars(Path(cache or Path(home) / "hub").expanduser()))
     return root / ("models--" + hub_id.replace("/", "--"))
 
 

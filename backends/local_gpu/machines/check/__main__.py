@@ -33,6 +33,7 @@ from backends.local_gpu.machines.check.objects import (
 )
 from backends.local_gpu.machines.claims import say
 from backends.local_gpu.machines.scratch import scratch_root
+from backends.local_gpu.models.base_models import is_offline
 from backends.stores.objects import SharedStore, StoreError
 from backends.stores.open_store import open_store
 
@@ -110,8 +111,8 @@ def _devices() -> dict[str, Json]:
 def _hub() -> str:
     """Return why the hub of models cannot be reached from here; empty if it can."""
     address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
-        return "HF_HUB_OFFLINE is set"
+    if is_offline():
+        return "it is set to stay offline"
     try:
         with urllib.request.build_opener().open(address, timeout=_HUB_S):
             return ""

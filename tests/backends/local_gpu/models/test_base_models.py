@@ -2,12 +2,16 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec, module_from_spec
 
 import pytest
 
 from backends.contract.errors import BaseModelMissing
 from backends.contract.jobs import BaseModel
 from backends.local_gpu.models.base_models import (
+    hub_folder,
+    is_hub_id,
+    is_offline,
     local_folder,
     longest_context,
     require_obtainable,
@@ -214,3 +218,73 @@ def test_a_folder_that_is_gone_cannot_be_downloaded(folder):
     folder.rmdir()
     with pytest.raises(BaseModelMissing, match="is gone"):
         require_obtainable(base)
+
+
+HUB = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+
+
+@pytest.fixture
+def client(monkeypatch):
+    """Return a function that reads some environment as the hub's own client reads it."""
+    spec = find_spec("huggingface_hub.constants")
+    for name in (*HUB, *OFFLINE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/home/cafe")
+    monkeypatch.setenv("SCRATCH", "/scratch/cafe")
+
+    def read(environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        constants = module_from_spec(spec)
+        spec.loader.exec_module(constants)
+        return constants
+
+    return read
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"HF_HOME": "/hf"},
+        {"HF_HOME": "~/hf"},
+        {"HF_HOME": "$SCRATCH/hf"},
+        {"HF_HOME": "${SCRATCH}/hf", "XDG_CACHE_HOME": "/xdg"},
+        {"XDG_CACHE_HOME": "/xdg"},
+        {"HF_HOME": "/hf", "HF_HUB_CACHE": "$SCRATCH/cache"},
+        {"HF_HUB_CACHE": "~/cache", "HUGGINGFACE_HUB_CACHE": "/older"},
+        {"HUGGINGFACE_HUB_CACHE": "/older"},
+        {"HF_HOME": "$UNKNOWN/hf"},
+    ],
+    ids=str,
+)
+def test_a_model_lies_where_the_hub_s_own_client_has_put_it(client, environment):
+    folder = f"{client(environment).HF_HUB_CACHE}/models--Qwen--Qwen3-0.6B"
+    assert str(hub_folder("Qwen/Qwen3-0.6B")) == folder
+
+
+@pytest.mark.parametrize("second", [None, "", "0", "1", "TRUE"])
+@pytest.mark.parametrize("first", [None, "", "0", "1", "yes", "ON", "True", "no", "2"])
+def test_a_machine_is_offline_where_the_hub_s_own_client_is(client, first, second):
+    named = zip(OFFLINE, (first, second), strict=True)
+    environment = {name: value for name, value in named if value is not None}
+    assert client(environment).HF_HUB_OFFLINE is is_offline()
+
+
+@pytest.mark.parametrize(
+    ("base_model", "is_hub"),
+    [
+        ("Qwen/Qwen3-0.6B", True),
+        ("gpt2", True),
+        ("./gpt2", False),
+        ("../models/gpt2", False),
+        ("/models/gpt2", False),
+        ("a/b/c", False),
+        ("Qwen/Qwen3 0.6B", False),
+        ("https://huggingface.co/Qwen/Qwen3-0.6B", False),
+        ("", False),
+    ],
+)
+def test_a_base_model_is_a_folder_or_a_model_of_the_hub(base_model, is_hub):
+    assert is_hub_id(base_model) is is_hub
