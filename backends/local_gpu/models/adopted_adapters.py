@@ -27,7 +27,7 @@ from backends.local_gpu.models.model_files import (
     template_sources,
     weights_digest,
 )
-from backends.local_gpu.models.safetensors_headers import headers
+from backends.local_gpu.models.safetensors_headers import header, headers
 from backends.local_gpu.models.targets.selection import TIED
 from backends.local_gpu.models.targets.stored import read_stored
 
@@ -65,7 +65,7 @@ def take_over(state: Path, request: TrainRequest, folder: Path) -> RunDir:
     require_adapter(folder)
     run = run_of(state, request)
     verified, remarks = _compared(folder, request.base_model)
-    if run.model.exists() and weights_digest(run.model) != weights_digest(folder):
+    if run.model.exists() and _sha256(run.model / WEIGHTS) != _sha256(folder / WEIGHTS):
         raise BackendError(
             f"{run.path} has another model of the same inputs",
             "Move that folder away, or give the spec another `seed`.",
@@ -74,7 +74,8 @@ def take_over(state: Path, request: TrainRequest, folder: Path) -> RunDir:
         _publish(run, request, folder)
     if not run.result.exists():
         facts: dict[str, Json] = {
-            "weights_digest": weights_digest(folder),
+            # Of what was copied: the folder may hold other weights too.
+            "weights_digest": weights_digest(run.model),
             "adopted": {
                 "from": f"the folder {folder.name}",
                 "verified": verified,
@@ -160,8 +161,8 @@ def _compared(folder: Path, base_model: BaseModel) -> tuple[list[Json], list[Jso
         return verified, ["the base model is not on this machine: nobody looked whether it fits"]
     shapes = {
         name.removesuffix(".weight"): tuple(tensor["shape"])
-        for header in headers(base)
-        for name, tensor in header.items()
+        for part in headers(base)
+        for name, tensor in part.items()
     }
     shared = {name for name in held.layers if held.parameters and _has_inside(shapes, name)}
     sized = {name: one for name, one in held.layers.items() if name not in shared} | held.whole
@@ -233,21 +234,20 @@ def _contents(folder: Path) -> _Contents:
     named = [str(one) for one in config.get("modules_to_save") or []]
     halves: dict[str, dict[str, Sequence[int]]] = {}
     whole: dict[str, tuple[int, ...]] = {}
-    for header in headers(folder):
-        for name, tensor in header.items():
-            half = next((end for end in _HALVES if name.endswith(end)), None)
-            inside = name.removeprefix(_PREFIX)
-            layer = inside.rpartition(".")[0]
-            is_whole = any(layer == one or layer.endswith(f".{one}") for one in named)
-            if not name.startswith(_PREFIX) or (half is None and not is_whole):
-                raise BackendError(
-                    f"{folder / WEIGHTS} holds {excerpt(name)}, which is not half of a LoRA pair",
-                    "Save the adapter with peft: model.save_pretrained(FOLDER).",
-                )
-            if half is not None:
-                halves.setdefault(inside.removesuffix(half), {})[half] = tensor["shape"]
-            else:
-                whole[inside.removesuffix(".weight")] = tuple(tensor["shape"])
+    for name, tensor in header(folder / WEIGHTS).items():
+        half = next((end for end in _HALVES if name.endswith(end)), None)
+        inside = name.removeprefix(_PREFIX)
+        layer = inside.rpartition(".")[0]
+        is_whole = any(layer == one or layer.endswith(f".{one}") for one in named)
+        if not name.startswith(_PREFIX) or (half is None and not is_whole):
+            raise BackendError(
+                f"{folder / WEIGHTS} holds {excerpt(name)}, which is not half of a LoRA pair",
+                "Save the adapter with peft: model.save_pretrained(FOLDER).",
+            )
+        if half is not None:
+            halves.setdefault(inside.removesuffix(half), {})[half] = tensor["shape"]
+        else:
+            whole[inside.removesuffix(".weight")] = tuple(tensor["shape"])
     down, up = _HALVES
     if not halves or any(set(pair) != set(_HALVES) for pair in halves.values()):
         raise BackendError(f"{folder / WEIGHTS} is incomplete", "Copy the whole file again.")

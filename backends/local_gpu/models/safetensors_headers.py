@@ -18,18 +18,26 @@ def headers(folder: Path) -> Iterator[dict[str, Any]]:
     Raises:
         BackendError: A file is damaged.
     """
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with path.open("rb") as file:
-                (length,) = struct.unpack("<Q", file.read(8))
-                # Do not allocate the length that a damaged file states.
-                found = json.loads(file.read(min(length, path.stat().st_size)))
-            found.pop("__metadata__", None)
-        except (struct.error, ValueError, AttributeError, TypeError) as error:
-            raise BackendError(
-                f"{path} is not a safetensors file: {error}", "Fetch or convert the model again."
-            ) from error
-        yield found
+    yield from map(header, sorted(folder.glob("*.safetensors")))
+
+
+def header(path: Path) -> dict[str, Any]:
+    """Return a weight file's tensors by name: their `dtype` (as in `BF16`) and `shape`.
+
+    Raises:
+        BackendError: The file is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            # Do not allocate the length that a damaged file states.
+            found: dict[str, Any] = json.loads(file.read(min(length, path.stat().st_size)))
+        found.pop("__metadata__", None)
+    except (struct.error, ValueError, AttributeError, TypeError) as error:
+        raise BackendError(
+            f"{path} is not a safetensors file: {error}", "Fetch or convert the model again."
+        ) from error
+    return found
 
 
 def tensor_sizes(folder: Path) -> dict[str, list[int]]:

@@ -148,6 +148,20 @@ def test_the_identity_of_a_trained_model_is_its_contents(backend, request_, adap
         backend.resolve_base_model("ft:tiny:cafe:bbbbbbbbbbbbbbbb-1", None, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["optimizer.safetensors", "best.safetensors"])
+def test_other_weights_beside_an_adapter_are_not_its_own(
+    backend, request_, adapter, tmp_path, name
+):
+    plain = backend.take_over(replace(request_, fingerprint="ft1:" + "b" * 64), adapter)
+    folder = copy_of(adapter, tmp_path / "trained")
+    # A training of another program leaves more than the adapter.
+    other = (adapter / WEIGHTS).read_bytes()
+    (folder / name).write_bytes(other if "best" in name else other.replace(b"lora_A", b"lara_A"))
+    job = backend.take_over(request_, folder)
+    assert job.result.facts["weights_digest"] == plain.result.facts["weights_digest"]
+    assert backend.take_over(request_, folder) == job
+
+
 def test_another_adapter_of_the_same_inputs_is_refused(
     backend, request_, adapter, base_folder, tmp_path
 ):
