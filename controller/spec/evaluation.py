@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal, TypeAlias, cast
 from pydantic import Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
 
 from backends.pydantic_errors import InvalidValue
+from controller.evaluate.metrics import BUILT_IN_METRICS
 from controller.spec.asked import AskedModel, JudgeModel
 from controller.spec.base import MOST, NonEmpty, Strict
 from controller.spec.metrics import ChosenMetric
@@ -134,6 +135,12 @@ class Evaluation(Strict):
     @classmethod
     def _have_names_of_their_own(cls, metrics: list[ChosenMetric]) -> list[ChosenMetric]:
         _refuse_repeated([one.name for one in metrics], "Add `name: …` to one of them.")
+        always = {one.name for one in BUILT_IN_METRICS}
+        for place, one in enumerate(metrics):
+            if one.name in always:
+                # Its scores would take the place of those that a gate's own rule compares.
+                message = f"{one.name} is the name of a metric that is always measured"
+                raise InvalidValue(message, "Choose another name.", place)
         return metrics
 
     @field_validator("compare_to")
