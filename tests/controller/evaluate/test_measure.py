@@ -13,12 +13,7 @@ from backends.contract.jobs import BaseModel
 from backends.testing import ScriptedBackend
 from controller.evaluate.answer_store import AnswerStore
 from controller.evaluate.ask import KeptAnswers, ask
-from controller.evaluate.compare import (
-    EvaluatedModel,
-    EvaluationContext,
-    compare_with,
-    require_model,
-)
+from controller.evaluate.compare import EvaluatedModel
 from controller.evaluate.measure import (
     evaluation_path,
     evaluation_path_of,
@@ -27,9 +22,6 @@ from controller.evaluate.measure import (
     write_evaluation_file,
 )
 from controller.evaluate.prompts.held_out import HeldOut
-from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
-from controller.plan.versions import newest_inputs
-from controller.prompted.examples import shot_finder
 from controller.spec.evaluation import Evaluation
 from tests.splits import split_of
 
@@ -226,148 +218,6 @@ def test_each_evaluation_has_a_file_of_its_own(make, tmp_path):
     assert path == tmp_path / "evaluations" / f"{digits[0]}-{digits[1]}.jsonl"
     assert path == evaluation_path(tmp_path, build.fingerprint, desired.evaluation_fingerprint)
     assert evaluation_path_of(tmp_path, make.build(desired, evaluated=False)) is None
-
-
-@pytest.fixture
-def context(tmp_path) -> EvaluationContext:
-    backend = ScriptedBackend(tmp_path / "service")
-    return EvaluationContext(
-        root=tmp_path,
-        open_backend=lambda _place: backend,
-        train=tmp_path / "train.jsonl",
-        has_answers=lambda _: False,
-        find_shots=shot_finder(tmp_path / ".ftctl"),
-    )
-
-
-def rivals(make, entry, build, context, compare_to, desired=None, **keys):
-    desired = desired or make.desired(evaluation={"compare_to": compare_to})
-    found = compare_with(desired, build, entry, context, **keys)
-    return {model.role: model.model_id for model in found.models}, found
-
-
-@pytest.mark.parametrize(
-    ("compare_to", "without_base", "expected"),
-    [
-        ([], False, {"candidate": "ft:faq:1"}),
-        (["base"], False, {"candidate": "ft:faq:1", "base": None}),
-        (["base"], True, {"candidate": "ft:faq:1"}),
-        (["base", "production"], False, {"candidate": "ft:faq:1", "base": None}),
-        (["production"], True, {"candidate": "ft:faq:1"}),
-    ],
-)
-def test_before_production_a_build_is_compared_with_its_base(
-    make, context, compare_to, without_base, expected
-):
-    build = make.build(make.desired(), evaluated=False)
-    entry = make.entry(build)
-    roles, found = rivals(make, entry, build, context, compare_to, without_base=without_base)
-    assert roles == expected
-    assert (found.recorded, found.production_build) == ({}, None)
-    for production in (build, None):
-        entry = make.entry(build, production=production)
-        assert rivals(make, entry, build, context, compare_to)[1].production_build is None
-
-
-def of_production(make, **changes):
-    """Return a spec's inputs, a candidate, and an entry with an older production build."""
-    keys = {"evaluation": {"compare_to": ["production"], "metrics": ["exact_match"]}}
-    desired = make.desired(**keys)
-    before = make.desired(seed=1, **(keys | changes))
-    build = make.build(desired, evaluated=False)
-    production = make.build(before, model_id="ft:faq:0")
-    return desired, build, production, make.entry(build, production, production=production)
-
-
-def test_recorded_scores_of_production_need_no_answers(make, context):
-    desired, build, production, entry = of_production(make)
-    roles, found = rivals(make, entry, build, context, None, desired)
-    assert roles == {"candidate": "ft:faq:1"}
-    assert found.recorded == {"production": production.evaluation.scores["candidate"]}
-    assert found.production_build == production.fingerprint
-
-
-@pytest.mark.parametrize(
-    "evaluation",
-    [
-        {"metrics": []},
-        {"metrics": ["accuracy"]},
-        {"metrics": ["exact_match", "accuracy"]},
-        {"metrics": ["exact_match"], "max_tokens": 8},
-    ],
-)
-def test_production_measured_otherwise_is_asked_again(make, context, evaluation):
-    desired, build, _, entry = of_production(make, evaluation=evaluation)
-    for asks in (True, False):
-        roles, found = rivals(make, entry, build, context, None, desired, asks_production=asks)
-        assert roles == {"candidate": "ft:faq:1", "production": "ft:faq:0"}
-        assert found.recorded == {}
-
-
-@pytest.mark.parametrize("asks", [True, False])
-def test_production_of_an_older_scoring_is_asked_only_where_that_is_wanted(make, context, asks):
-    desired, build, _, entry = of_production(make)
-    desired = replace(desired, rescore_reason="calls of tools are compared as calls")
-    roles, found = rivals(make, entry, build, context, None, desired, asks_production=asks)
-    assert ("production" in roles) is asks
-    assert found.recorded == ({} if asks else {"production": {}})
-
-
-def test_scores_of_the_newest_version_are_comparable_whatever_has_changed(make, context):
-    desired, build, production, _ = of_production(make)
-    inputs = newest_inputs(production.evaluation.inputs)
-    key = fingerprint(EVALUATION_SCHEME, inputs)
-    evaluation = production.evaluation.model_copy(update={"inputs": inputs, "fingerprint": key})
-    production = production.model_copy(update={"evaluation": evaluation})
-    desired = replace(desired, rescore_reason="calls of tools are compared as calls")
-    entry = make.entry(build, production, production=production)
-    _, found = rivals(make, entry, build, context, None, desired)
-    assert found.recorded["production"] == production.evaluation.scores["candidate"]
-
-
-def test_a_build_is_asked_on_the_base_that_it_was_trained_from(make, context):
-    desired = make.desired(evaluation={"compare_to": ["production"], "max_tokens": 8})
-    build = make.build(desired, evaluated=False)
-    older = make.desired(seed=1, base=f"scripted:acme/older@{'0' * 40}")
-    production = make.build(older, model_id="ft:faq:0", base_model="acme/older", revision=None)
-    entry = make.entry(build, production, production=production)
-    found = compare_with(desired, build, entry, context)
-    assert [one.base_model.reference for one in found.models] == ["acme/base", "acme/older"]
-    lost = make.build(
-        make.desired(seed=1, base="scripted:acme/older@1"), base_model="acme/older", revision=None
-    ).model_copy(update={"model_id": "ft:faq:0"})
-    with pytest.raises(BackendError, match="was trained from another acme/older") as caught:
-        compare_with(desired, build, make.entry(build, lost, production=lost), context)
-    assert "remove `production` from evaluation.compare_to" in caught.value.remedy
-
-
-def test_a_model_whose_weights_are_gone_is_named_with_the_remedy(repo):
-    repo.declare()
-    repo.settle()
-    entry = repo.lockfile.finetunes["faq"]
-    build = entry.builds[entry.production]
-    repo.backend.set_script(build.job, "failed")
-    with pytest.raises(ModelMissing, match=f"no model {build.model_id}") as caught:
-        require_model(build, lambda _place: repo.backend)
-    assert caught.value.remedy
-
-
-def test_a_model_that_its_backend_has_lost_is_named_with_the_remedy(repo, monkeypatch):
-    # As at a service, which keeps the weights.
-    monkeypatch.setattr(repo.backend, "weights_folder", lambda _model: None)
-    repo.declare()
-    repo.settle()
-    entry = repo.lockfile.finetunes["faq"]
-    build = entry.builds[entry.production]
-    require_model(build, lambda _place: repo.backend)
-    for lose in (
-        lambda: repo.backend.set_script(build.job, "failed"),
-        lambda: repo.backend.set_script(build.job, "vanished"),
-    ):
-        lose()
-        with pytest.raises(BackendError, match="is not at scripted any more") as caught:
-            require_model(build, lambda _place: repo.backend)
-        assert "nothing is retrained silently" in caught.value.remedy
 
 
 EVERYTHING = [

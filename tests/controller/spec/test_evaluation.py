@@ -138,3 +138,4 @@ def test_columns_are_named_once_however_they_are_spelt():
     }
     assert list(evaluation_columns(found)) == ["lang", "언어", "customer"]
     assert evaluation_columns(section(group_by="label"), {"label"}) == {}
+    assert evaluation_columns(section()) == {}
