@@ -195,6 +195,8 @@ def test_a_base_model_on_this_machine_is_asked_as_the_trained_model_is(make, tmp
         other, _ = compared(make, context, make.build(make.desired(**spec)))
         forms.append(other["base"].identity)
     assert len(set(forms)) == 3
+    terse, _ = compared(make, context, compare_to=[{"name": "terse", "prompt": "짧게"}])
+    assert (terse["terse"].identity, terse["terse"].read_by) == (forms[0], "ft:faq:1")
     seeded, _ = compared(make, context, make.build(make.desired(seed=9)))
     assert seeded["base"].identity == plain["base"].identity
     served, _ = compared(make, at_a_service(tmp_path, context))
