@@ -89,6 +89,8 @@ def test_recorded_scores_of_production_need_no_answers(make, context):
         {"metrics": ["accuracy"]},
         {"metrics": ["exact_match", "accuracy"]},
         {"metrics": ["exact_match"], "max_tokens": 8},
+        {"metrics": ["exact_match"], "temperature": 0.5},
+        {"metrics": ["exact_match"], "group_by": "customer"},
     ],
 )
 def test_production_measured_otherwise_is_asked_again(make, context, evaluation):
@@ -97,6 +99,24 @@ def test_production_measured_otherwise_is_asked_again(make, context, evaluation)
         roles, found = rivals(make, entry, build, context, None, desired, asks_production=asks)
         assert roles == {"candidate": "ft:faq:1", "production": "ft:faq:0"}
         assert found.recorded == {}
+
+
+@pytest.mark.parametrize("key", ["columns", "gate_slices", "held_out", "sheets"])
+def test_production_measured_on_other_rows_or_scores_is_asked_again(make, context, key):
+    desired, build, _, entry = of_production(make)
+    inputs = {**desired.evaluation_inputs, key: {"customer": "sha256:0"}}
+    desired = replace(desired, evaluation_inputs=inputs)
+    roles, found = rivals(make, entry, build, context, None, desired)
+    assert (list(roles), found.recorded) == (["candidate", "production"], {})
+
+
+@pytest.mark.parametrize("key", ["compare_to", "few_shot", "retain", "slices"])
+def test_what_decides_nothing_about_a_models_own_scores_asks_nobody(make, context, key):
+    desired, build, production, entry = of_production(make)
+    desired = replace(desired, evaluation_inputs={**desired.evaluation_inputs, key: ["other"]})
+    roles, found = rivals(make, entry, build, context, None, desired)
+    assert roles == {"candidate": "ft:faq:1"}
+    assert found.recorded == {"production": production.evaluation.scores["candidate"]}
 
 
 @pytest.mark.parametrize("asks", [True, False])

@@ -136,6 +136,26 @@ def test_slices_name_their_columns():
     assert gate_columns(["no condition", "a > 1"]) == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "found", "belongs"),
+    [
+        ("lang", "ko", "ko", True),
+        ("lang", "ko", "KO", False),
+        ("lang", "ko", " ko", False),
+        ("lang", "ko", None, False),
+        ("label", "환불", " 환불\n", True),
+        ("label", " Refund", "REFUND", True),
+        ("label", "Straße", "strasse", True),
+        ("label", "환불", "교환", False),
+        ("label", "None", None, False),
+    ],
+)
+def test_values_are_compared_exactly_and_labels_as_metrics_compare_them(
+    column, value, found, belongs
+):
+    assert Slice(column=column, value=value).has(found) is belongs
+
+
 def test_the_longest_condition_is_parsed():
     assert parse_condition(f"{'a' * 996} > 1").metric == "a" * 996
 

@@ -273,6 +273,24 @@ def test_a_judge_is_asked_where_the_spec_says(tmp_path):
     assert len(court.heard) == 3 * 4  # another place may be another model
 
 
+class Counting(ScriptedBackend):
+    """A backend that remembers how its answers were drawn."""
+
+    samplings = ()
+
+    def complete(self, base_model, models, prompts, sampling, skip=()):
+        self.samplings = (*self.samplings, sampling)
+        return super().complete(base_model, models, prompts, sampling, skip)
+
+
+@pytest.mark.parametrize(("written", "tokens"), [({}, 1024), ({"max_tokens": 4096}, 4096)])
+def test_a_judge_has_as_many_tokens_as_the_spec_says_and_draws_nothing(tmp_path, written, tokens):
+    court = Court(tmp_path, by_words, Counting, candidate=GOOD)
+    court.ask(RUBRIC | written)
+    (sampling,) = court.backend.samplings
+    assert (sampling.max_tokens, sampling.temperature, sampling.stop) == (tokens, 0.0, ())
+
+
 def test_a_judge_that_is_not_there_is_an_error_before_anything_is_asked(tmp_path):
     court = Court(tmp_path, by_words, candidate=GOOD)
     court.backend.missing = ("court",)

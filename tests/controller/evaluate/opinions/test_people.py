@@ -1,18 +1,25 @@
 """Scores of people → tallies and a remark; IDs and texts that say nothing about a model."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.contract.completions import Completion
 from backends.contract.jobs import BaseModel
+from controller.evaluate.answer_file import AnswerFile, prompt_key
+from controller.evaluate.answer_store import AnswerStore
 from controller.evaluate.answers import Answer, given_answer
+from controller.evaluate.ask import KeptAnswers, key_of
 from controller.evaluate.compare import EvaluatedModel
 from controller.evaluate.opinions.answer_ids import ANSWER_ID, answer_id, answer_ids, kept_answer
 from controller.evaluate.opinions.opinions import Opinions, joined
-from controller.evaluate.opinions.people import people_say
+from controller.evaluate.opinions.people import ids_of, people_say
 from controller.evaluate.opinions.read_sheet import SheetRow, SheetScores
 from controller.evaluate.opinions.shown import answer_text, question_text, reference_text
+from controller.evaluate.prompts.held_out import HeldOut
+from tests.splits import split_of
 
 BASE = BaseModel(reference="acme/base", revision="1", identity="scripted:acme/base@1")
 CALL = {"id": "1", "type": "function", "function": {"name": "예약", "arguments": '{"a":1,"b":2}'}}
@@ -132,6 +139,29 @@ def test_a_kept_answer_has_the_id_that_it_had_when_it_was_given(text, arguments)
 
 
 USER = {"role": "user", "content": "몇 시에 여나요?"}
+
+
+def test_answers_have_the_ids_under_which_a_sheet_shows_them(tmp_path):
+    path = tmp_path / "held.jsonl"
+    asked = [{"messages": [USER, {"role": "assistant", "content": f"{n}시"}]} for n in range(2)]
+    path.write_text("".join(json.dumps(one) + "\n" for one in asked))
+    held_out, candidate = HeldOut(split_of(path)), model("candidate")
+    file = AnswerFile(tmp_path / "answers", key_of(candidate))
+    given = [
+        Completion(text="<think>음</think>9시", finish_reason="stop"),
+        Completion(text="", finish_reason="stop", tool_calls=[CALL]),
+    ]
+    for prompt, one in zip(held_out, given, strict=True):
+        file.append(prompt_key(prompt), one)
+    kept = KeptAnswers(store=AnswerStore(tmp_path / "answers"), prompts=held_out)
+    rows = [row.id for row in held_out.rows()]
+    lines = [
+        {"id": rows[0], "answers": {"x": "9시"}},
+        {"id": rows[1], "answers": {"x": ""}, "calls": {"x": [CALL]}},
+    ]
+    found = list(ids_of(held_out, kept)(candidate))
+    assert found == [answer_ids(one)["x"] for one in lines]
+    assert len(set(found)) == 2
 
 
 @pytest.mark.parametrize(

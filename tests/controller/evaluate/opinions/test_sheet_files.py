@@ -129,3 +129,45 @@ def test_the_lowest_score_of_a_scale_from_zero_stays(tmp_path, name):
     again = sheet(tmp_path, b"".join(write(sheet_rows(lines, "seed", earlier))), name, (0, 2))
     assert [row.score for row in again.rows] == [0, None, 2]
     assert again.digest == earlier.digest
+
+
+ROW = {"answer_id": "a" + "0" * 16, "question": "?", "reference": "", "answer": "네", "rater": "a"}
+
+
+def test_a_csv_is_one_that_excel_opens_as_it_is():
+    rows = [{**ROW, "score": 4, "comment": "", "mood": {"a": ["가"]}, "sure": True, "=n": None}]
+    data = b"".join(csv_lines(rows, ["mood", "sure", "=n"]))
+    assert data.startswith(b"\xef\xbb\xbfanswer_id,")
+    head, line = data.decode("utf-8-sig").splitlines()
+    assert head == "answer_id,question,reference,answer,rater,score,comment,mood,sure,'=n"
+    assert line == f'{ROW["answer_id"]},?,,네,a,4,,"{{""a"": [""가""]}}",True,'
+    assert b"".join(csv_lines([])).decode("utf-8-sig").splitlines() == [",".join(COLUMNS)]
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"), [("4", 4), ("4.0", 4), ("3.5", 3.5), (4, 4), (0, 0), (2.50, 2.5)]
+)
+def test_a_score_is_written_again_as_a_person_would(tmp_path, written, shown):
+    row = {**ROW, "score": written, "comment": "=길어요"}
+    earlier = sheet(tmp_path, json.dumps(row).encode() + b"\n", "s.jsonl", (0, 5))
+    (kept,) = sheet_rows([], "seed", earlier)
+    assert (kept["score"], type(kept["score"])) == (shown, type(shown))
+    assert kept["comment"] == "=길어요"
+    assert f",{shown}," in b"".join(csv_lines([kept])).decode()
+    assert "'=길어요" in b"".join(csv_lines([kept])).decode()
+
+
+def test_one_answer_to_one_example_is_scored_once_whoever_measured_it():
+    """A file of an evaluation may hold an example twice, as its data does."""
+    lines = [line(1, candidate="네", base="네"), line(2, candidate="네"), line(1, candidate="네")]
+    rows = list(sheet_rows(lines, "seed", SheetScores()))
+    assert [row["question"] for row in rows] == ["질문 1", "질문 2"]
+    assert len({row["answer_id"] for row in rows}) == 2
+
+
+def test_a_line_that_nobody_filled_in_leaves_with_its_answer(tmp_path):
+    old = answer_ids(line(7, candidate="예전 답"))["candidate"]
+    blank = {**ROW, "answer_id": old, "rater": "", "score": "", "comment": " "}
+    earlier = sheet(tmp_path, json.dumps(blank).encode() + b"\n", "s.jsonl")
+    rows = list(sheet_rows([line(1, candidate="새 답")], "seed", earlier))
+    assert [row["answer"] for row in rows] == ["새 답"]

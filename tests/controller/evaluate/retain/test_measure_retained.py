@@ -106,7 +106,9 @@ def test_a_suite_is_scored_by_its_items(suite):
         len(one.prompts)
     ] * 2
     assert all(bool(prompt.tools) == (suite == "tool_calls") for prompt in one.prompts)
-    assert SUITES[suite].words in one.metric.metric.description
+    metric = one.metric.metric
+    assert metric.description == f"Share of right answers of the suite: {SUITES[suite].words}."
+    assert (metric.is_proportion, metric.higher_is_better) == (True, True)
 
 
 def test_sets_with_equal_limits_are_asked_at_once_and_read_back_apart(tmp_path):
@@ -246,6 +248,17 @@ def test_a_candidate_that_diverged_is_refused_and_a_base_model_left_out(tmp_path
     write_retained_file(tmp_path / "x.jsonl", found)
     (line,) = read_evaluation_file(tmp_path / "x.jsonl")
     assert line["values"]["base"] == {"retain.old": None}
+
+
+def test_a_metric_by_question_knows_the_question_of_each_prompt(tmp_path):
+    split = own_file(tmp_path, ("하나", "1"), ("둘", "2"), ("셋", "3"))
+    tests = [
+        {"vars": {"question": asked}, "assert": [{"type": "equals", "value": said}]}
+        for asked, said in (("하나", "1"), ("둘", "9"))
+    ]
+    metric = {"promptfoo": {"inline": {"tests": tests}}}
+    (one,) = retained_sets(settings_of({**OLD, "metric": metric}), {"old": split})
+    assert one.tally([completion("1"), completion("2"), completion("3")]) == [(1, 1), (0, 1), None]
 
 
 def test_an_answer_too_few_is_a_defect(tmp_path):
