@@ -43,7 +43,8 @@ _LIMIT = re.compile(
 _NOT_MODELS = frozenset({CANDIDATE, RETAIN.rstrip(".")})
 _LEAST_SURE, _MOST_SURE = 50.0, 99.5
 """Levels in percent. Beyond, resampling tells nothing after the correction for several conditions."""
-_UNITS_S: Final = {"ms": 0.001, "s": 1.0}
+_PER_SECOND: Final = {"ms": 1_000, "s": 1}
+"""Divisors: 9 / 1,000 is 0.009, of which 9 * 0.001 makes a little more."""
 GRAMMAR = Grammar(
     form="METRIC >= NUMBER, or METRIC >= base.METRIC + NUMBER (operators: >= <= > < ==), "
     "and `@ 95%` behind it for a condition that must hold for sure",
@@ -126,7 +127,7 @@ def parse_condition(text: str) -> Condition:
         operator=sign.text,
         model=match["model"],
         other=None if match["other"] is None else _recorded(match["other"]),
-        offset=number * _UNITS_S.get(unit, 1.0),
+        offset=number / _PER_SECOND.get(unit, 1),
         unit=unit,
         level=level,
     )

@@ -6,8 +6,8 @@ the examples show it that surely, fails if they show the opposite, and cannot be
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
-from typing import Final
 
 from controller.evaluate.gate import (
     CANDIDATE,
@@ -25,9 +25,6 @@ from controller.lockfile.model import Evaluation
 from controller.spec.conditions import COMPARISONS
 from controller.spec.evaluation import PRODUCTION
 
-_LIMIT_DIGITS: Final = 12
-"""Digits after the point of a limit. Scores have six; the rest of a sum is what binary fractions
-leave: 0.1 + 0.2 is more than 0.3."""
 _NO_SAMPLE = Sample(n=0, reason="how sure it is was not recorded")
 
 
@@ -192,9 +189,8 @@ def _judged(
     limit, against = condition.offset, ""
     if condition.model is not None and condition.other is not None:
         other = evidence.scores[condition.model][condition.other]
-        limit += other
+        limit = _sum(limit, other)
         against = f" ({condition.model}.{condition.other} is {other:.4g})"
-    limit = round(limit, _LIMIT_DIGITS)
     found = f"{condition.metric} is {score:.4g}{against}"
     if claim is None or decision is None:
         holds = Holds.YES if COMPARISONS[condition.operator](score, limit) else Holds.NO
@@ -209,6 +205,11 @@ def _judged(
         sentence=f"{condition.text}: {said}",
         decision=decision,
     )
+
+
+def _sum(one: float, other: float) -> float:
+    """Return the sum of two numbers as they are written: that of 0.1 and 0.2 is 0.3."""
+    return float(Decimal(repr(float(one))) + Decimal(repr(float(other))))
 
 
 def _how_sure(claim: Claim, decision: Decision) -> Iterator[str]:

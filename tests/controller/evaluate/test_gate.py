@@ -1,6 +1,7 @@
 """A gate: conditions, their meaning, and the sentence for one that does not hold."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -253,7 +254,22 @@ def test_a_written_number_is_that_number(score: float, limit: float, sign: str):
 def test_a_margin_is_added_to_the_other_models_score(score, other, sign, model, margin):
     text = f"m {sign} {model}.n {'-' if margin < 0 else '+'} {abs(margin)!r}"
     judged = judge([text], {"candidate": {"m": score}, model: {"n": other}})
-    assert judged.passed == COMPARISONS[sign](score, margin + other)
+    limit = float(Fraction(repr(margin)) + Fraction(repr(other)))
+    assert judged.passed == COMPARISONS[sign](score, limit)
+
+
+@pytest.mark.parametrize(
+    ("condition", "passes"),
+    [
+        ("m < 1e999", True),
+        ("m >= base.n - 1e999", True),
+        ("m >= base.n + 1e-320", False),
+        ("m >= base.n - 1e-320", True),
+        (f"m >= base.n - 0.{'0' * 300}1", True),
+    ],
+)
+def test_a_limit_beyond_every_number_is_a_limit_too(condition, passes):
+    assert judge([condition], {"candidate": {"m": 0.0}, "base": {"n": 0}}).passed is passes
 
 
 @given(
