@@ -16,7 +16,7 @@ import certifi
 import pytest
 
 from tests.children import until
-from tests.warm_children import shared_warm_python
+from tests.warm.children import shared_warm_python
 
 GOLDEN = Path(__file__).parent / "golden"
 ROOM_BYTES = 4 << 30

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.children import ROOT, child, until
-from tests.hosted_service import KEY, declaration, rows, settings
+from tests.servers.hosted_service import KEY, declaration, rows, settings
 
 PEOPLE = {
     "GIT_CONFIG_NOSYSTEM": "1",

@@ -29,7 +29,7 @@ from backends.contract.jobs import BaseModel
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.tokens.chat_tokens import load_chat
 from backends.registry import Endpoint, open_backend
-from tests.chat_server import ChatServer
+from tests.servers.chat_server import ChatServer
 
 ROOT = Path(__file__).parents[2]
 CHILD = ROOT / "tests" / "controller" / "evaluate" / "ask_child.py"

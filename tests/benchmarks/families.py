@@ -37,7 +37,7 @@ from backends.local_gpu.tokens.chat_tokens import load_chat
 from controller.cli import run as ftctl
 from tests.tiny_models.families import make_family, published
 from tests.tiny_models.family_table import FAMILIES
-from tests.warm_children import warm_python
+from tests.warm.children import warm_python
 
 QUESTIONS = {
     "How do I change my PIN?": "change PIN",

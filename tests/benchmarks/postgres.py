@@ -24,7 +24,7 @@ import psycopg
 from controller.data.fetch import fetch
 from controller.data.fetch.snapshot import FetchRequest
 from controller.spec.data import Source
-from tests.postgres_server import running
+from tests.servers.postgres_server import running
 
 VARIABLE = "FAQ_DATABASE_URL"
 QUESTION = "%s번 지점은 주말에도 문을 여나요? 주차할 곳이 있는지도 궁금합니다."

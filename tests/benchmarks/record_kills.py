@@ -26,7 +26,7 @@ from pathlib import Path
 
 from controller.cli import run
 from tests.children import ROOT, child, until
-from tests.hosted_service import KEY, declaration, hosted_server, rows, settings
+from tests.servers.hosted_service import KEY, declaration, hosted_server, rows, settings
 
 ASK = ("POST", "/chat/completions")
 UNDER_WAY = 2 * 64

@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.children import until
-from tests.hosted_service import declaration, hosted_server, rows, settings
+from tests.servers.hosted_service import declaration, hosted_server, rows, settings
 from tests.watched import LOCKFILE, Remote, Watching, git, watching
 
 _MOMENTS = ("started", "fetched", "done", "starting", "pushed", "pass")

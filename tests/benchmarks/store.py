@@ -27,7 +27,7 @@ from backends.stores.push import push_files
 from controller.spec.sections.store import StoreSettings
 from controller.store.declared import open_declared
 from controller.store.progress import unreported
-from tests.s3_server import BUCKET, KEYS
+from tests.servers.s3_server import BUCKET, KEYS
 
 ROOT: Final = Path(__file__).parents[2]
 LIMIT_MB: Final = 150
@@ -35,7 +35,7 @@ _BLOCK: Final = 4 << 20
 FINGERPRINT: Final = f"ft1:{'c' * 64}"
 _SERVER: Final = """
 import sys
-from tests.s3_server import s3_server
+from tests.servers.s3_server import s3_server
 with s3_server() as address:
     print(address, flush=True)
     sys.stdin.read()

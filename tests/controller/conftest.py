@@ -39,7 +39,7 @@ from controller.run.result import RunResult
 from controller.run.stages import PreparedRun
 from controller.run.state import RunOptions
 from controller.spec.model import Spec
-from tests.postgres_server import running
+from tests.servers.postgres_server import running
 
 ROWS = 24
 YES = object()

@@ -6,8 +6,8 @@ from importlib import import_module
 import pytest
 
 from backends.stores.folder import FolderStore
-from tests.hub_server import Hub, hub_server
-from tests.s3_server import BUCKET, KEYS, faulty, s3_server
+from tests.servers.hub_server import Hub, hub_server
+from tests.servers.s3_server import BUCKET, KEYS, faulty, s3_server
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from backends.stores.folder import FolderStore
 from backends.stores.objects import StoreError, digest_of, piece_key
 from backends.stores.probe import require_conditions
 from controller.store.lease import PRUNE, pruning, pushing
-from tests.s3_server import KEYS
+from tests.servers.s3_server import KEYS
 
 # The hub client's own call of its HTTP library.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from controller.cli import run
-from tests.models_hub import FIRST, SECOND, ModelsHub, serving
+from tests.servers.models_hub import FIRST, SECOND, ModelsHub, serving
 from tests.tiny_base import make_base
 
 FILES = {

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from controller.lockfile.model import Lockfile, dump_lockfile
-from tests.models_server import listing
-from tests.silent_backends import KEY, MODEL, dead_server, entry
+from tests.servers.models_server import listing
+from tests.servers.silent_backends import KEY, MODEL, dead_server, entry
 
 pytestmark = pytest.mark.usefixtures("installed")
 

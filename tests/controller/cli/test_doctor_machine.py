@@ -17,8 +17,8 @@ from backends.launchers import table
 from backends.local_gpu.machines.check import from_here
 from tests.backends.launchers.slurm.conftest import NODES, Host
 from tests.backends.local_gpu.machines.scheduler import Scheduler
-from tests.ray_head import RayHead
-from tests.s3_server import BUCKET, KEYS, faulty, s3_server
+from tests.servers.ray_head import RayHead
+from tests.servers.s3_server import BUCKET, KEYS, faulty, s3_server
 
 ROOT = Path(__file__).parents[3]
 SCHEDULERS = []

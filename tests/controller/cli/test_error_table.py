@@ -16,7 +16,14 @@ from types import SimpleNamespace
 import pytest
 
 from tests.children import ROOT, background
-from tests.silent_backends import KEY, PLUG_INS, answering, dead_server, install_plug_ins, record
+from tests.servers.silent_backends import (
+    KEY,
+    PLUG_INS,
+    answering,
+    dead_server,
+    install_plug_ins,
+    record,
+)
 
 ASK = ["status", "logs NAME", "logs -f NAME", "wait", "wait NAME", "cancel NAME", "retry NAME"]
 """Commands that ask a backend about an open job."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from backends.testing import ScriptedBackend
-from tests.hub_server import Hub, hub_server
+from tests.servers.hub_server import Hub, hub_server
 
 # The hub client's own call of its HTTP library.
 pytestmark = [

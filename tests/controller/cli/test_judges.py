@@ -7,8 +7,8 @@ import pytest
 
 from backends.contract.completions import Completion, text_of
 from backends.testing import ScriptedBackend
-from tests.chat_server import ChatServer
 from tests.controller.server.serve_helpers import TOKEN, serving
+from tests.servers.chat_server import ChatServer
 
 pytestmark = pytest.mark.usefixtures("installed")
 

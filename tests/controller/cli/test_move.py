@@ -5,7 +5,7 @@ import json
 import pytest
 
 from controller.lockfile.model import Lockfile, dump_lockfile
-from tests.silent_backends import entry
+from tests.servers.silent_backends import entry
 
 HOSTED = "gpt-4.1-mini-2025-04-14"
 TINY = "../models/tiny"

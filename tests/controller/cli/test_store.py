@@ -10,7 +10,7 @@ import pytest
 
 from backends.local_gpu.machines.shipping import pull_folder, push_folder
 from backends.stores.folder import FolderStore
-from tests.s3_server import BUCKET, KEYS, s3_server
+from tests.servers.s3_server import BUCKET, KEYS, s3_server
 
 pytestmark = pytest.mark.usefixtures("installed")
 SPEC = "evaluation: {metrics: [exact_match]}\ngate: []\n"

@@ -9,7 +9,7 @@ import pytest
 
 from controller.cli import run
 from controller.lockfile.model import Lockfile, dump_lockfile, parse_lockfile
-from tests.silent_backends import entry, record
+from tests.servers.silent_backends import entry, record
 
 pytestmark = pytest.mark.usefixtures("installed")
 

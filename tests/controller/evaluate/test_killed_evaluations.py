@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chat_server import ChatServer
 from tests.children import ROOT, child, until
+from tests.servers.chat_server import ChatServer
 from tests.tiny_base import make_base
 
 CHILD = Path(__file__).parent / "ask_child.py"

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.controller.cli.conftest import Shell
-from tests.hosted_service import KEY, declaration, hosted_server, rows, settings
+from tests.servers.hosted_service import KEY, declaration, hosted_server, rows, settings
 
 
 class Hosted:

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from tests.controller.cli.conftest import Shell
-from tests.hosted_service import LABELS
+from tests.servers.hosted_service import LABELS
 
 WHO = ("-c", "user.name=ftctl", "-c", "user.email=ftctl@acme.example")
 

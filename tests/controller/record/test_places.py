@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.children import ROOT, child
-from tests.hosted_service import rows
+from tests.servers.hosted_service import rows
 from tests.tiny_base import make_base
 
 LOCAL = """\

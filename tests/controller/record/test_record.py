@@ -10,7 +10,7 @@ import pytest
 from emulator import error_body
 from fault_server import Fault
 
-from tests.hosted_service import BASE, LABELS, billed, rows
+from tests.servers.hosted_service import BASE, LABELS, billed, rows
 
 CHAT = ("POST", "/chat/completions")
 HELD_OUT, TRAIN = 7, 33

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from tests.controller.record.test_record import answers_in, asked_by
-from tests.hosted_service import LABELS
+from tests.servers.hosted_service import LABELS
 
 LIST = ("GET", "/chat/completions")
 FILE = "finetunes/recorded/triage.stored.jsonl"

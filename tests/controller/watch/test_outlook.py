@@ -25,7 +25,7 @@ from controller.watch.outlook import outlook_of
 from controller.watch.pauses import Pauses
 from controller.watch.reports import CommitReports
 from controller.watch.statuses import Sent, Status, StatusReporter
-from tests.git_http_server import TOKEN, GitServer
+from tests.servers.git_http_server import TOKEN, GitServer
 
 
 def planned(*desired, unresolved=None):

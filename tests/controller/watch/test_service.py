@@ -7,8 +7,8 @@ import pytest
 
 from tests.benchmarks.service import follow
 from tests.children import until
-from tests.git_http_server import TOKEN, GitServer
-from tests.hosted_service import declaration, hosted_server, rows
+from tests.servers.git_http_server import TOKEN, GitServer
+from tests.servers.hosted_service import declaration, hosted_server, rows
 from tests.watched import Remote, first_files, git, watching
 
 

@@ -5,7 +5,7 @@ from importlib import import_module
 import pytest
 
 from controller.errors import FtctlError
-from tests.hub_server import Hub, hub_server
+from tests.servers.hub_server import Hub, hub_server
 
 pytest.importorskip("huggingface_hub")
 # The client's own call of its HTTP library.

@@ -3,7 +3,7 @@
 import pytest
 
 from backends.launchers.table import open_launcher
-from tests.ray_head import RayHead
+from tests.servers.ray_head import RayHead
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import time
 import pytest
 
 from backends.launchers.launcher import LauncherError
-from tests import ray_head
 from tests.backends.launchers.ray.conftest import launcher_of
+from tests.servers import ray_head
 
 TOKEN = "ray-secret-0123456789"
 LIST = "GET /api/jobs/"

@@ -14,8 +14,8 @@ from backends.launchers.launcher import (
     Placement,
     SubmissionLost,
 )
-from tests import ray_head
 from tests.backends.launchers.ray.conftest import launcher_of
+from tests.servers import ray_head
 
 NAME = "ftctl-cafe-answers-0123456789ab"
 COMMENT = "ftctl ft1:0123 attempt 1"

@@ -16,7 +16,7 @@ from backends.local_gpu.hub import download
 from backends.local_gpu.hub.base_model import fetch, look_up
 from backends.local_gpu.models.base_models import hub_folder, hub_model, local_folder
 from tests.children import child, until
-from tests.models_hub import FIRST, SECOND, TOKEN, ModelsHub, serving
+from tests.servers.models_hub import FIRST, SECOND, TOKEN, ModelsHub, serving
 
 WEIGHTS = bytes(range(256)) * 4096
 SMALL = {

@@ -10,7 +10,7 @@ from backends.contract.errors import BaseModelMissing, BaseModelUnknown, Machine
 from backends.local_gpu.hub import download as module
 from backends.local_gpu.hub.download import bytes_left, download, missing, unreported
 from backends.local_gpu.hub.listing import HubFile, HubModel
-from tests.models_hub import FIRST, ModelsHub, serving
+from tests.servers.models_hub import FIRST, ModelsHub, serving
 
 WEIGHTS = bytes(range(256)) * 4096
 SETTINGS = '{"이름": "카페"}'.encode()

@@ -6,7 +6,7 @@ from backends.contract.errors import BaseModelMissing, BaseModelUnknown
 from backends.local_gpu.hub.base_model import look_up
 from backends.local_gpu.hub.contents import require_contents
 from backends.local_gpu.hub.listing import list_files
-from tests.models_hub import FIRST, SECOND, ModelsHub, serving
+from tests.servers.models_hub import FIRST, SECOND, ModelsHub, serving
 
 NAMES = ("config.json", "tokenizer.json", "model.safetensors")
 WHOLE = {name: name.encode() for name in NAMES}

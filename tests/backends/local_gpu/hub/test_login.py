@@ -7,7 +7,7 @@ from backends.local_gpu.hub.base_model import fetch, look_up
 from backends.local_gpu.hub.download import unreported
 from backends.local_gpu.hub.login import token
 from backends.local_gpu.models.base_models import local_folder
-from tests.models_hub import FIRST, TOKEN, ModelsHub, serving
+from tests.servers.models_hub import FIRST, TOKEN, ModelsHub, serving
 
 FILES = {
     "config.json": b'{"model_type": "llama"}',

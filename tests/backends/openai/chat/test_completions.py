@@ -14,7 +14,7 @@ from backends.contract.jobs import BaseModel
 from backends.openai.api.retry_policy import RetrySettings
 from backends.openai.chat.rate_limiter import reset_seconds
 from tests.asking import complete
-from tests.chat_server import ChatServer
+from tests.servers.chat_server import ChatServer
 
 CHAT = ("POST", "/chat/completions")
 BASE = BaseModel(reference=MODEL, revision=None, identity=f"model:{MODEL}")

@@ -1,6 +1,6 @@
-"""What stands in for Python where children shall start warm: see `warm_server.py`.
+"""What stands in for Python where children shall start warm: see `server.py`.
 
-    python -I -S warm_relay.py SOCKET -P -m RUN_MODULE MODULE ...
+    python -I -S relay.py SOCKET -P -m RUN_MODULE MODULE ...
 
 Hands the files that it inherited, locks included, to the child, which alone holds them then; hands
 SIGTERM on; ends as the child ended.

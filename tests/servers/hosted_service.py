@@ -6,7 +6,7 @@ from pathlib import Path
 
 from backends.openai.examples.tokens import answer_counter, counter
 
-sys.path.insert(0, str(Path(__file__).parent / "backends/openai"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "backends/openai"))
 
 import fault_server
 

@@ -3,7 +3,7 @@
 Prints one line of JSON: `url`, and the process's own `pid`. The programs come with the package
 `pgserver`. PostgreSQL refuses to run as root, so root lends them to `nobody`.
 
-    python -m tests.postgres_server
+    python -m tests.servers.postgres_server
 """
 
 import json
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tests.children import child
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 OTHER = "nobody"
 START_S = 60
 
@@ -88,7 +88,7 @@ def wait_until_ready(server: subprocess.Popen, folder: Path) -> None:
 @contextmanager
 def running() -> Iterator[dict]:
     """Start the server for a block; yield what it prints."""
-    command = [sys.executable, "-m", "tests.postgres_server"]
+    command = [sys.executable, "-m", "tests.servers.postgres_server"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with child(command, cwd=ROOT, text=True, **pipes) as server:
         try:

@@ -2,9 +2,9 @@
 
 Importing them takes seconds, each time anew, and far longer than training a tiny model. Each child
 is what `python -P -m RUN_MODULE MODULE ...` would be: a process of its own with the arguments, environment,
-folder and files of `warm_relay.py`, which stands in for Python and waits for it.
+folder and files of `relay.py`, which stands in for Python and waits for it.
 
-    python -m tests.warm_server SOCKET
+    python -m tests.warm.server SOCKET
 
 Ends when its standard input is closed.
 """

@@ -18,7 +18,7 @@ START_S = 100.0
 
 @contextmanager
 def warm_python(folder: Path) -> Iterator[str]:
-    """Start `warm_server.py`, and return the program that stands in for Python until the end.
+    """Start `server.py`, and return the program that stands in for Python until the end.
 
     Args:
         folder: A folder for the program and its socket.
@@ -31,7 +31,7 @@ def warm_python(folder: Path) -> Iterator[str]:
 
 
 def shared_warm_python(folder: Path, alive: Path) -> str:
-    """Start `warm_server.py` unless another process has; return the program as above.
+    """Start `server.py` unless another process has; return the program as above.
 
     Args:
         folder: A folder for the program and its socket, the same for all who share it.
@@ -54,7 +54,13 @@ def shared_warm_python(folder: Path, alive: Path) -> str:
 
 def _program(folder: Path) -> Path:
     relay = shlex.join(
-        [sys.executable, "-I", "-S", str(ROOT / "tests" / "warm_relay.py"), str(folder / "socket")]
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            str(ROOT / "tests" / "warm" / "relay.py"),
+            str(folder / "socket"),
+        ]
     )
     program = folder / "python"
     program.write_text(f'#!/bin/sh\nexec {relay} "$@"\n')
@@ -64,7 +70,7 @@ def _program(folder: Path) -> Path:
 
 def _command(folder: Path) -> list[str]:
     run = [sys.executable, "-m", "backends.local_gpu.jobs.run_module"]
-    return [*run, "tests.warm_server", str(folder / "socket")]
+    return [*run, "tests.warm.server", str(folder / "socket")]
 
 
 def _environment() -> dict[str, str]:
