@@ -1,14 +1,9 @@
 """A hosted service on loopback, and a repository of fine-tunes of labels for it."""
 
 import json
-import sys
-from pathlib import Path
 
 from backends.openai.examples.tokens import answer_counter, counter
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "backends/openai"))
-
-import fault_server
+from tests.backends.openai.servers import fault_server
 
 KEY = fault_server.KEY
 BASE = "gpt-4o-mini-2024-07-18"

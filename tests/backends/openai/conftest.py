@@ -1,17 +1,11 @@
 """A fault server, backends that talk to it, and requests to train."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from backends.contract.backend import Endpoint
 from backends.openai.backend import OpenAIBackend
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from fault_server import KEY, Server
-from openai_helpers import QUICK, QUICK_CHAT, write_request
+from tests.backends.openai.openai_helpers import QUICK, QUICK_CHAT, write_request
+from tests.backends.openai.servers.fault_server import KEY, Server
 
 
 @pytest.fixture

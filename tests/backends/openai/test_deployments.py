@@ -4,9 +4,6 @@ import json
 from dataclasses import replace
 
 import pytest
-from deploying_servers import ACCOUNT, GROUP, SUBSCRIPTION, AzureServer, NebiusServer
-from fault_server import KEY, Fault
-from openai_helpers import QUICK
 
 from backends.contract.backend import Endpoint
 from backends.contract.completions import Prompt, Sampling
@@ -17,6 +14,15 @@ from backends.openai.api.endpoints import deployment_settings
 from backends.openai.backend import OpenAIBackend
 from backends.openai.deployments import name_of
 from tests.asking import complete
+from tests.backends.openai.openai_helpers import QUICK
+from tests.backends.openai.servers.deploying_servers import (
+    ACCOUNT,
+    GROUP,
+    SUBSCRIPTION,
+    AzureServer,
+    NebiusServer,
+)
+from tests.backends.openai.servers.fault_server import KEY, Fault
 
 MODELS = {
     "azure": "gpt-4.1-mini-2025-04-14.ft-0e208cf33a6a466994aff31a08aba678-cafe-9c7ff47404",

@@ -4,13 +4,7 @@ from contextlib import suppress
 from dataclasses import asdict, fields, replace
 
 import pytest
-from deploying_servers import ACCOUNT as AZURE_ACCOUNT
-from deploying_servers import GROUP, SUBSCRIPTION, AzureServer
-from fault_server import KEY
-from fireworks_server import ACCOUNT, FireworksServer
-from openai_helpers import MODEL, QUICK, QUICK_CHAT, write_request
 from pydantic import BaseModel
-from servers_by_kind import changes_for
 
 from backends.contract.backend import Endpoint
 from backends.contract.completions import Prompt, Sampling
@@ -24,6 +18,12 @@ from backends.openai.jobs.create_call import expected_job
 from controller.spec.model import Wandb
 from controller.spec.settings import DeploymentSettings, EndpointSettings
 from tests.asking import complete
+from tests.backends.openai.openai_helpers import MODEL, QUICK, QUICK_CHAT, write_request
+from tests.backends.openai.servers.deploying_servers import ACCOUNT as AZURE_ACCOUNT
+from tests.backends.openai.servers.deploying_servers import GROUP, SUBSCRIPTION, AzureServer
+from tests.backends.openai.servers.fault_server import KEY
+from tests.backends.openai.servers.fireworks_server import ACCOUNT, FireworksServer
+from tests.backends.openai.servers.servers_by_kind import changes_for
 
 CREATE = ("POST", "/fine_tuning/jobs")
 PROMPT = Prompt(messages=[{"role": "user", "content": "?"}])

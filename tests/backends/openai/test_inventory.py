@@ -4,14 +4,14 @@ import resource
 import time
 
 import pytest
-from fault_server import Fault
-from openai_helpers import MODEL
 
 from backends.contract.errors import BackendError, FileMissing, MachineFailed, NotOffered
 from backends.contract.guard.guarded import guard
 from backends.contract.inventory import HostedFile
 from backends.contract.jobs import JobState
 from backends.testing import ScriptedBackend
+from tests.backends.openai.openai_helpers import MODEL
+from tests.backends.openai.servers.fault_server import Fault
 
 LINES = b'{"messages": []}\n' * 12
 

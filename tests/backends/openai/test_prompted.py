@@ -4,10 +4,10 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from fault_server import KEY, Fault
 
 from controller.cli import run
 from controller.lockfile.store import read_lockfile
+from tests.backends.openai.servers.fault_server import KEY, Fault
 
 TUNED = "ft:gpt-4o-mini-2024-07-18:acme:triage:AbC"
 LUNA = "gpt-5-mini"

@@ -1,9 +1,6 @@
 """Prices of answers, stored completions, and log-probabilities, at a server."""
 
 import pytest
-from emulator import error_body
-from fault_server import Fault
-from openai_helpers import MODEL
 
 from backends.contract.backend import Endpoint
 from backends.contract.completions import Prompt, Sampling
@@ -13,6 +10,9 @@ from backends.contract.recording import AnswerPrice
 from backends.openai.backend import OpenAIBackend
 from backends.openai.prices import prices_at
 from tests.asking import complete
+from tests.backends.openai.openai_helpers import MODEL
+from tests.backends.openai.servers.emulator import error_body
+from tests.backends.openai.servers.fault_server import Fault
 
 BASE = BaseModel(reference=MODEL, revision=None, identity=f"model:{MODEL}")
 TUNED = f"ft:{MODEL}:acme:triage:AbC"

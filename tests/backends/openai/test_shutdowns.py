@@ -1,12 +1,12 @@
 """Announced ends of models: the server's list, models that are gone, and the shipped table."""
 
 import pytest
-from fault_server import Fault
 
 from backends.contract.backend import Endpoint
 from backends.contract.errors import BackendError, CredentialsMissing
 from backends.openai.backend import OpenAIBackend
 from backends.openai.prices import read_prices
+from tests.backends.openai.servers.fault_server import Fault
 
 BASE = "gpt-4o-mini-2024-07-18"
 TUNED = f"ft:{BASE}:acme:triage:AbC"

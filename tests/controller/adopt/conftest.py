@@ -1,17 +1,9 @@
 """A hosted service with fine-tunes of somebody else, and a repository that is to adopt them."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from hosted_service import Service
-
-# `hosted_service` makes it importable.
-from fault_server import KEY  # isort: skip
-
+from tests.backends.openai.servers.fault_server import KEY
+from tests.controller.adopt.hosted_service import Service
 from tests.controller.cli.conftest import Shell
 
 

@@ -1,13 +1,9 @@
 """A hosted service on this machine with fine-tunes that somebody else made."""
 
 import json
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "backends" / "openai"))
-
-from emulator import error_body
-from fault_server import Server
+from tests.backends.openai.servers.emulator import error_body
+from tests.backends.openai.servers.fault_server import Server
 
 BASE = "gpt-4o-mini-2024-07-18"
 SETTINGS = {"n_epochs": 3, "batch_size": 1, "learning_rate_multiplier": 1.8}

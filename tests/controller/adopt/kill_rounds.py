@@ -16,16 +16,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from hosted_service import Service, rows
-
 from controller.lockfile.store import read_lockfile
 from controller.spec.load import read_specs
+from tests.backends.openai.servers.fault_server import KEY
 from tests.children import ROOT, child, until
-
-# `hosted_service` makes it importable.
-from fault_server import KEY  # isort: skip
+from tests.controller.adopt.hosted_service import Service, rows
 
 MODELS = 12
 

@@ -4,11 +4,11 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from fault_server import Fault
-from hosted_service import BASE, rows
 
 from backends.atomic_files import locked
+from tests.backends.openai.servers.fault_server import Fault
 from tests.controller.adopt.adopted_files import NO_CHANGES, build_of, data, spec, written
+from tests.controller.adopt.hosted_service import BASE, rows
 
 
 def day(left):

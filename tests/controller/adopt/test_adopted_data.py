@@ -2,9 +2,8 @@
 
 import re
 
-from hosted_service import BASE, rows
-
 from tests.controller.adopt.adopted_files import NO_CHANGES, build_of, data, spec, written
+from tests.controller.adopt.hosted_service import BASE, rows
 
 
 def test_a_model_that_ends_after_it_was_adopted_is_shown_as_gone(shell, service):

@@ -1,7 +1,8 @@
 """A killed `ftctl adopt --all` goes on; `kill_rounds.py --rounds 50` is the longer form."""
 
 import pytest
-from kill_rounds import one_round
+
+from tests.controller.adopt.kill_rounds import one_round
 
 
 @pytest.mark.slow

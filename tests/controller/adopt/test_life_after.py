@@ -1,9 +1,9 @@
 """Adopted builds in the commands that look recorded builds up at their backend."""
 
 import pytest
-from hosted_service import BASE, rows
 
 from controller.lockfile.store import read_lockfile
+from tests.controller.adopt.hosted_service import BASE, rows
 
 NO_CHANGES = "No changes."
 METRICS = "evaluation:\n  metrics: [accuracy]\n  compare_to: []\n"

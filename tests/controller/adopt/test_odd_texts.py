@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from hosted_service import rows
 
 from controller.lockfile.store import read_lockfile
 from tests.controller.adopt.adopted_files import NO_CHANGES, data, spec, written
+from tests.controller.adopt.hosted_service import rows
 
 
 def test_two_models_of_one_name_get_distinct_names(shell, service):

@@ -1,10 +1,10 @@
 """What cannot be adopted, or would overwrite what a person wrote, is refused with a remedy."""
 
 import pytest
-from fault_server import Fault
-from hosted_service import BASE, rows
 
+from tests.backends.openai.servers.fault_server import Fault
 from tests.controller.adopt.adopted_files import data, spec, written
+from tests.controller.adopt.hosted_service import BASE, rows
 
 FTCTL_YAML = "endpoints: {default: {kind: openai, organization: org-9}}\n"
 

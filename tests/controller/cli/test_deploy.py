@@ -9,11 +9,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "backends/openai"))
 
-from deploying_servers import AzureServer, NebiusServer
-from fault_server import KEY, Fault
-from servers_by_kind import KindServer
-
 from controller.lockfile.model import parse_lockfile
+from tests.backends.openai.servers.deploying_servers import AzureServer, NebiusServer
+from tests.backends.openai.servers.fault_server import KEY, Fault
+from tests.backends.openai.servers.servers_by_kind import KindServer
 
 MODEL = "gpt-4.1-mini-2025-04-14"
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"

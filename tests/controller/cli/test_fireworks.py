@@ -8,10 +8,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "backends/openai"))
 
-from fault_server import KEY, Fault
-from fireworks_server import ACCOUNT, FireworksServer
-
 from controller.lockfile.model import parse_lockfile
+from tests.backends.openai.servers.fault_server import KEY, Fault
+from tests.backends.openai.servers.fireworks_server import ACCOUNT, FireworksServer
 
 BASE = "accounts/fireworks/models/llama-v3p1-8b-instruct"
 MORE = "endpoint: fw\nevaluation: {compare_to: [production]}\n"

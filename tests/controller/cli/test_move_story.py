@@ -2,17 +2,12 @@
 
 import json
 import re
-import sys
-from pathlib import Path
 
 import pytest
 
 from controller.errors import ExitCode
+from tests.backends.openai.servers.fault_server import KEY, Server
 from tests.tiny_base import make_base
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "backends" / "openai"))
-
-from fault_server import KEY, Server
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
-from emulator import error_body
-from fault_server import Fault
 
+from tests.backends.openai.servers.emulator import error_body
+from tests.backends.openai.servers.fault_server import Fault
 from tests.servers.hosted_service import BASE, LABELS, billed, rows
 
 CHAT = ("POST", "/chat/completions")

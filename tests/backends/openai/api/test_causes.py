@@ -6,9 +6,6 @@ import time
 from itertools import pairwise
 
 import pytest
-from emulator import error_body
-from fault_server import Fault
-from openai_helpers import MODEL
 
 from backends.contract.completions import Prompt, Sampling
 from backends.contract.errors import BackendError
@@ -16,6 +13,9 @@ from backends.contract.jobs import BaseModel
 from backends.openai.api.causes import Way, connection_failure, page_cause, snippet
 from backends.openai.api.protocol import OutcomeUnknown, Rejected, clean
 from tests.asking import complete
+from tests.backends.openai.openai_helpers import MODEL
+from tests.backends.openai.servers.emulator import error_body
+from tests.backends.openai.servers.fault_server import Fault
 
 JOBS = ("GET", "/fine_tuning/jobs")
 CREATE = ("POST", "/fine_tuning/jobs")

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from fault_server import KEY, Fault
 
 from backends.openai.api.client import Client
 from backends.openai.api.endpoints import Settings
 from backends.openai.api.protocol import OutcomeUnknown, Rejected
 from backends.openai.jobs.job_matching import ORIGIN, origin_of
+from tests.backends.openai.servers.fault_server import KEY, Fault
 
 BODIES = [
     b"",

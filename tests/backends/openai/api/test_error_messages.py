@@ -89,7 +89,7 @@ def test_a_servers_text_is_made_harmless(said):
 
 
 def test_an_unknown_submission_says_what_to_do(server, backend, make_request, golden):
-    from fault_server import Fault  # noqa: PLC0415
+    from tests.backends.openai.servers.fault_server import Fault  # noqa: PLC0415
 
     server.put_fault("POST", "/fine_tuning/jobs", Fault("500"))
     with pytest.raises(BackendError) as caught:

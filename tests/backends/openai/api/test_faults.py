@@ -3,9 +3,18 @@
 from dataclasses import replace
 
 import pytest
-from fault_server import Fault
-from fault_table import AT_CREATE, AT_UPLOAD, CREATE, LIST, UPLOAD, run, two_runs
-from openai_helpers import QUICK
+
+from tests.backends.openai.openai_helpers import QUICK
+from tests.backends.openai.servers.fault_server import Fault
+from tests.backends.openai.servers.fault_table import (
+    AT_CREATE,
+    AT_UPLOAD,
+    CREATE,
+    LIST,
+    UPLOAD,
+    run,
+    two_runs,
+)
 
 
 def test_each_fault_leaves_one_job_where_one_was_wanted(server, open_backend, make_request, golden):

@@ -3,9 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from fireworks_server import ACCOUNT, FireworksServer
-from openai_helpers import write_request
-from servers_by_kind import changes_for
 
 from backends.contract.backend import Endpoint
 from backends.contract.errors import BackendError, ModelMissing
@@ -13,6 +10,9 @@ from backends.contract.jobs import JobState
 from backends.openai.api.endpoints import settings
 from backends.openai.api.resource_bodies import filled
 from backends.openai.profiles.profile import PROFILES
+from tests.backends.openai.openai_helpers import write_request
+from tests.backends.openai.servers.fireworks_server import ACCOUNT, FireworksServer
+from tests.backends.openai.servers.servers_by_kind import changes_for
 
 PROFILE = PROFILES["fireworks"]
 STATES = (

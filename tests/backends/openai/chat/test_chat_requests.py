@@ -4,9 +4,6 @@ import logging
 import time
 
 import pytest
-from emulator import error_body
-from fault_server import Fault
-from openai_helpers import MODEL
 
 from backends.contract.completions import Prompt, Sampling
 from backends.contract.errors import BackendError, ModelMissing, PromptRefused
@@ -15,6 +12,9 @@ from backends.openai.api.retry_policy import RetrySettings
 from backends.openai.api.waiting import Waiting
 from backends.openai.chat.chat_requests import chat_request
 from tests.asking import complete
+from tests.backends.openai.openai_helpers import MODEL
+from tests.backends.openai.servers.emulator import error_body
+from tests.backends.openai.servers.fault_server import Fault
 
 CHAT = ("POST", "/chat/completions")
 BASE = BaseModel(reference=MODEL, revision=None, identity=f"model:{MODEL}")

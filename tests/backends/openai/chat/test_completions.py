@@ -4,9 +4,6 @@ import time
 from collections.abc import Sequence
 
 import pytest
-from emulator import error_body
-from fault_server import Fault
-from openai_helpers import MODEL
 
 from backends.contract.completions import Prompt, Sampling
 from backends.contract.errors import BackendError, ModelMissing, PromptRefused
@@ -14,6 +11,9 @@ from backends.contract.jobs import BaseModel
 from backends.openai.api.retry_policy import RetrySettings
 from backends.openai.chat.rate_limiter import reset_seconds
 from tests.asking import complete
+from tests.backends.openai.openai_helpers import MODEL
+from tests.backends.openai.servers.emulator import error_body
+from tests.backends.openai.servers.fault_server import Fault
 from tests.servers.chat_server import ChatServer
 
 CHAT = ("POST", "/chat/completions")

@@ -3,8 +3,6 @@
 import json
 
 import pytest
-from fault_server import KEY
-from openai_helpers import MODEL, write_request
 
 from backends.contract.backend import Endpoint
 from backends.contract.jobs import BaseModel, Estimate
@@ -16,6 +14,8 @@ from backends.openai.jobs.job_listing import JobList
 from backends.openai.jobs.job_poller import JobPoller
 from backends.openai.jobs.submission_log import SubmissionLog
 from backends.openai.prices import auto_epochs, base_name, epoch_range, prices_at, read_prices
+from tests.backends.openai.openai_helpers import MODEL, write_request
+from tests.backends.openai.servers.fault_server import KEY
 
 
 @pytest.fixture

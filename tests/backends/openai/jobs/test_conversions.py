@@ -5,11 +5,11 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openai_helpers import write_request
 
 from backends.openai.api import error_messages, protocol
 from backends.openai.jobs import conversions, job_matching, result_files
 from backends.openai.jobs.create_call import expected_job
+from tests.backends.openai.openai_helpers import write_request
 
 FIELDS = st.sampled_from(
     [

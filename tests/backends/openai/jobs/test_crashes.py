@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fault_server import Fault
-from openai_helpers import write_request
 
 from backends.openai.api.retry_policy import RetryPolicy
+from tests.backends.openai.openai_helpers import write_request
+from tests.backends.openai.servers.fault_server import Fault
 from tests.children import child
 
 ROOT = Path(__file__).parents[4]
@@ -25,7 +25,7 @@ def zygote():
 
 @contextmanager
 def forking():
-    program = [sys.executable, str(Path(__file__).parents[1] / "zygote.py")]
+    program = [sys.executable, "-m", "tests.backends.openai.jobs.zygote"]
     environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with child(program, text=True, cwd=ROOT, env=environment, **pipes) as process:

@@ -4,11 +4,11 @@ import base64
 import math
 
 import pytest
-from fault_server import Fault
 
 from backends.contract.errors import BackendError
 from backends.contract.jobs import CurvePoint
 from backends.openai.jobs.curves import to_curve
+from tests.backends.openai.servers.fault_server import Fault
 
 PARTS = b"step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n"
 PARTS += b"1,2.5,0.1,2.4,0.1\n2,1.5,0.3,,\n3,0.5,0.7,1.1,0.5\n"

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fault_server import KEY, Fault
-from openai_helpers import QUICK
 
 from backends.contract.errors import BackendError
 from backends.openai.jobs import files
 from backends.openai.limits import PUBLISHED
+from tests.backends.openai.openai_helpers import QUICK
+from tests.backends.openai.servers.fault_server import KEY, Fault
 
 ROOT = Path(__file__).parents[4]
 

@@ -5,12 +5,12 @@ import json
 from dataclasses import replace
 
 import pytest
-from fault_server import Fault
-from openai_helpers import MODEL, QUICK
 
 from backends.contract.errors import BackendError
 from backends.contract.jobs import JobState
 from backends.testing import check_backend
+from tests.backends.openai.openai_helpers import MODEL, QUICK
+from tests.backends.openai.servers.fault_server import Fault
 
 JOBS = ("GET", "/fine_tuning/jobs")
 CSV = b"step,train_loss,full_valid_loss\n1,2.5,\n2,1.5,1.8\n3,0.5,1.9\n"

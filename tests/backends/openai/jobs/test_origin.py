@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from emulator import error_body
-from fault_server import KEY, Fault
 
 from backends.openai.api.client import Client
 from backends.openai.api.endpoints import Settings
 from backends.openai.jobs.job_listing import JobList, find_jobs_by_name
 from backends.openai.jobs.job_matching import origin_of, to_metadata
+from tests.backends.openai.servers.emulator import error_body
+from tests.backends.openai.servers.fault_server import KEY, Fault
 
 CREATE = ("POST", "/fine_tuning/jobs")
 LIST = ("GET", "/fine_tuning/jobs")

@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from emulator import error_body
-from fault_server import Fault
 
 from backends.contract.errors import BackendError
 from backends.contract.jobs import JobState
 from controller.spec.model import Tracking, Wandb
+from tests.backends.openai.servers.emulator import error_body
+from tests.backends.openai.servers.fault_server import Fault
 
 CREATE = ("POST", "/fine_tuning/jobs")
 

@@ -3,15 +3,15 @@
 import json
 
 import pytest
-from fault_server import Fault
-from fault_table import CREATE, UPLOAD
-from servers_by_kind import SETTINGS, changes_for, server_of
 
 from backends.contract.completions import Prompt, Sampling
 from backends.contract.errors import ModelMissing
 from backends.contract.jobs import JobState
 from backends.openai.profiles.profile import PROFILES
 from tests.asking import complete
+from tests.backends.openai.servers.fault_server import Fault
+from tests.backends.openai.servers.fault_table import CREATE, UPLOAD
+from tests.backends.openai.servers.servers_by_kind import SETTINGS, changes_for, server_of
 
 PROMPT = Prompt(messages=[{"role": "user", "content": "?"}])
 

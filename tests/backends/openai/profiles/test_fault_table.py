@@ -3,12 +3,20 @@
 from dataclasses import replace
 
 import pytest
-from fault_server import Fault
-from fault_table import AT_CREATE, AT_UPLOAD, CREATE, LIST, UPLOAD, run, two_runs
-from openai_helpers import QUICK
-from servers_by_kind import SETTINGS, changes_for, server_of
 
 from backends.openai.profiles.profile import PROFILES
+from tests.backends.openai.openai_helpers import QUICK
+from tests.backends.openai.servers.fault_server import Fault
+from tests.backends.openai.servers.fault_table import (
+    AT_CREATE,
+    AT_UPLOAD,
+    CREATE,
+    LIST,
+    UPLOAD,
+    run,
+    two_runs,
+)
+from tests.backends.openai.servers.servers_by_kind import SETTINGS, changes_for, server_of
 
 
 @pytest.fixture(params=PROFILES)

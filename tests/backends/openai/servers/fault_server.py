@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 from weakref import WeakSet
 
-from emulator import Emulator, error_body
+from tests.backends.openai.servers.emulator import Emulator, error_body
 
 KEY = "sk-test-0123456789abcdef"
 

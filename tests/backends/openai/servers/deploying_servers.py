@@ -2,7 +2,7 @@
 
 import re
 
-from fault_server import Server
+from tests.backends.openai.servers.fault_server import Server
 
 SUBSCRIPTION, GROUP, ACCOUNT = "0000-11", "acme", "acme-eu"
 _ARM = (

@@ -2,12 +2,11 @@
 
 import re
 
-from emulator import error_body
-from fault_server import Server
-from fireworks_server import ACCOUNT, FireworksServer
-
 from backends.contract.jobs import BaseModel
 from backends.openai.profiles.profile import PROFILES
+from tests.backends.openai.servers.emulator import error_body
+from tests.backends.openai.servers.fault_server import Server
+from tests.backends.openai.servers.fireworks_server import ACCOUNT, FireworksServer
 
 MODELS = {
     "nebius": "meta-llama/Llama-3.1-8B-Instruct",

@@ -11,16 +11,13 @@ import signal
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from fault_server import KEY
-from openai_helpers import QUICK_CHAT, write_request
-
 import backends.openai.api.client  # noqa: F401 - imported once, here
 from backends.contract.backend import Endpoint
 from backends.contract.errors import BackendError
 from backends.openai.api.retry_policy import RetryPolicy
 from backends.openai.backend import OpenAIBackend
+from tests.backends.openai.openai_helpers import QUICK_CHAT, write_request
+from tests.backends.openai.servers.fault_server import KEY
 
 
 def die_at(number, when):

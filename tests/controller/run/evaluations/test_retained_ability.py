@@ -17,7 +17,7 @@ from controller.render.status import score_table
 from controller.run.evaluations.evaluate import plan_evaluation
 from tests.controller.run.runs import FASTER, production
 
-ANSWERS = Path(__file__).parents[1] / "evaluate" / "retain" / "answers"
+ANSWERS = Path(__file__).parents[2] / "evaluate" / "retain" / "answers"
 GATE = ["exact_match >= 0.9", "retain.json >= base.retain.json - 0.05"]
 SUITES_OF_TWO_LIMITS = ["json", "arithmetic", "instructions"]
 JSON = {"metrics": ["exact_match"], "retain": ["json", "arithmetic"]}

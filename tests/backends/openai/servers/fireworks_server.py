@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime
 
-from fault_server import Server
+from tests.backends.openai.servers.fault_server import Server
 
 ACCOUNT = "acme"
 _ROOT = f"/accounts/{ACCOUNT}"

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from emulator import error_body
-from fault_server import Fault
-
 from backends.contract.errors import BackendError, SubmissionUnknown
+from tests.backends.openai.servers.emulator import error_body
+from tests.backends.openai.servers.fault_server import Fault
 
 CREATE = ("POST", "/fine_tuning/jobs")
 UPLOAD = ("POST", "/files")
