@@ -296,3 +296,18 @@ def test_the_first_recipe_stores_whole_models_in_float32(bases, trained):
     folder = trained(bases("qwen3", torch.bfloat16), recipe=1, finetuning_type="full")
     stored = load_file(folder / "model.safetensors")
     assert {one.dtype for one in stored.values()} == {torch.float32}
+
+
+def test_experts_are_adapted_under_the_names_of_the_files_where_peft_does_so():
+    # A newer peft or transformers may know more types.
+    conversion = vars(importlib.import_module("peft.utils.transformers_weight_conversion"))
+    patterns, known = (
+        conversion[name] for name in ("_MODEL_TO_CONVERSION_PATTERN", "_MOE_TARGET_MODULE_MAPPING")
+    )
+    joined = importlib.import_module("backends.local_gpu.models.adapter_layers").JOINED_TYPES
+    # Names in CamelCase are those of classes, not of model types.
+    types = {name for name, pattern in patterns.items() if pattern in known and name.islower()}
+    assert joined == types
+    formerly = importlib.import_module("backends.local_gpu.models.targets.loaded").FORMER
+    names = {part for mapping in known.values() for part in mapping}
+    assert {part for parts in formerly.values() for part in parts} == names

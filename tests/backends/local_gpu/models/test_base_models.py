@@ -288,3 +288,32 @@ def test_a_machine_is_offline_where_the_hub_s_own_client_is(client, first, secon
 )
 def test_a_base_model_is_a_folder_or_a_model_of_the_hub(base_model, is_hub):
     assert is_hub_id(base_model) is is_hub
+
+
+@pytest.mark.parametrize(
+    ("name", "decides"),
+    [
+        ("config.json", True),
+        ("generation_config.json", True),
+        ("tokenizer.json", True),
+        ("tokenizer_config.json", True),
+        ("special_tokens_map.json", True),
+        ("added_tokens.json", True),
+        ("chat_template.jinja", True),
+        ("model.safetensors.index.json", True),
+        ("model-00002.safetensors", True),
+        ("README.md", False),
+        ("LICENSE", False),
+        ("optimizer.pt", False),
+        ("onnx/model.safetensors", False),
+    ],
+)
+def test_a_base_model_is_another_one_where_a_file_that_decides_is_another(
+    tmp_path, folder, name, decides
+):
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text('{"a": 1}')
+    before = resolve_base_model("./base", None, folder.parent, tmp_path).identity
+    (folder / name).write_text('{"a": 2}')
+    after = resolve_base_model("./base", None, folder.parent, tmp_path).identity
+    assert (after != before) is decides

@@ -4,11 +4,13 @@ import pytest
 
 from backends.contract.errors import BackendError
 from backends.local_gpu.models.model_files import (
+    copy_tokenizer,
     instead_of_none,
     special_of,
     special_text,
     template_sources,
     text_recipe,
+    weights_digest,
 )
 
 
@@ -129,3 +131,36 @@ def test_the_recipe_of_a_template(tmp_path, source, thinking, recipe):
         write(tmp_path, chat_template__jinja=source)
     assert text_recipe(tmp_path, None, thinking=thinking) == recipe
     assert text_recipe(tmp_path, "chatml", thinking=False) == 1
+
+
+def test_a_trained_model_gets_all_files_that_read_its_texts_and_no_others(tmp_path):
+    source, target = tmp_path / "base", tmp_path / "model"
+    source.mkdir()
+    target.mkdir()
+    copied = {
+        *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "added_tokens.json"),
+        *("special_tokens_map.json", "preprocessor_config.json", "processor_config.json"),
+        *("video_preprocessor_config.json", "LICENSE", "NOTICE"),
+    }
+    others = {"README.md", "model.safetensors", "config.json", "chat_template.jinja", "vocab.txt"}
+    for name in copied | others:
+        (source / name).write_text(f"카페 {name}", encoding="utf-8")
+    copy_tokenizer(source, target)
+    found = {path.name: path.read_text(encoding="utf-8") for path in target.iterdir()}
+    assert found == {name: f"카페 {name}" for name in copied}
+    for name in copied - {"tokenizer.json"}:
+        (source / name).unlink()
+    (tmp_path / "less").mkdir()
+    copy_tokenizer(source, tmp_path / "less")
+    assert [path.name for path in (tmp_path / "less").iterdir()] == ["tokenizer.json"]
+
+
+def test_the_digest_of_weights_is_that_of_earlier_versions(tmp_path):
+    # Lockfiles hold it.
+    (tmp_path / "b.safetensors").write_bytes(b"two")
+    (tmp_path / "a.safetensors").write_bytes(b"one")
+    (tmp_path / "c.bin").write_bytes(b"three")
+    assert (
+        weights_digest(tmp_path)
+        == "sha256:3d0a6058abeed24a36d11d98c40c789c22885736f645cbc557b5a4ec224f5f09"
+    )

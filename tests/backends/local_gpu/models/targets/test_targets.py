@@ -13,7 +13,6 @@ from backends.local_gpu.models.targets.problems import choice_problems
 from backends.local_gpu.models.targets.selection import Kind, chooses_more, select
 from backends.local_gpu.models.targets.stored import read_stored
 from backends.local_gpu.models.targets.trained_part import trained_part
-from tests.tiny_models.families import make_family
 
 pytestmark = [
     pytest.mark.torch,
@@ -22,19 +21,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The following .*_pattern keys did not match:RuntimeWarning"),
 ]
 MOE, SHARES, SEES, FUSED = "qwen3-moe", "smollm3", "gemma3-vision", "gpt-oss"
-
-
-@pytest.fixture(scope="module")
-def family(tmp_path_factory):
-    """Return a function that makes a family's model once."""
-    folder = tmp_path_factory.mktemp("families")
-
-    def make(name):
-        if not (folder / name).exists():
-            make_family(name, folder / name)
-        return folder / name
-
-    return make
 
 
 def settings_of(**settings):
