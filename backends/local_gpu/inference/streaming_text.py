@@ -1,5 +1,6 @@
 """Text of an answer, decoded while tokens arrive, split into its parts, up to a stop text."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,6 +11,10 @@ from backends.local_gpu.templates.answers import Answer, AnswerReader
 
 _TORN: Final = "\ufffd"
 """Replacement character, to which half a character decodes."""
+_BYTE: Final = re.compile("<0x([0-9A-F]{2})>")
+"""Token of a single byte, in tokenizers that have no token for each character."""
+_BEGINNING: Final = 3
+"""Most bytes of a character that is not complete."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,6 +51,8 @@ class StreamingText:
         told = len(self._ids)
         before, now = self._decode(self._window, self._told), self._decode(self._window, told)
         if now.endswith(_TORN):
+            if self._is_begun():
+                return Answer()
             # The text before the newest token may be complete, or impossible to complete.
             told -= 1
             earlier = self._decode(self._window, told)
@@ -63,6 +70,24 @@ class StreamingText:
         now = self._decode(self._window, len(self._ids))
         rest = joined(self.reader.feed(now[len(before) :]), self.reader.end())
         return self._shown(rest, last=True)
+
+    def _is_begun(self) -> bool:
+        """Return True if the newest tokens are bytes that begin a character.
+
+        Such tokenizers write each byte of it as a character of its own until it is complete.
+        """
+        tail = b""
+        for token in reversed(self._ids[-_BEGINNING:]):
+            found = _BYTE.fullmatch(self.tokenizer.id_to_token(token) or "")
+            if found is None:
+                return False
+            tail = bytes.fromhex(found[1]) + tail
+            try:
+                tail.decode()
+            except UnicodeDecodeError as error:
+                if error.reason == "unexpected end of data":
+                    return True
+        return False
 
     def _decode(self, start: int, end: int) -> str:
         text: str = self.tokenizer.decode(self._ids[start:end], skip_special_tokens=False)
