@@ -63,6 +63,7 @@ def measured_by(folder, models, held_out, open_backend, *, metrics=(), slices=()
 def measured(tmp_path: Path, *examples, answer, metrics=("exact_match",), roles=("candidate",)):
     """Return the scores of each role, and the lines of the evaluation file."""
     backend = ScriptedBackend(tmp_path / "state", answer=answer)
+    tmp_path.mkdir(exist_ok=True)
     held_out = held_out_of(write(tmp_path / "held_out.jsonl", *examples))
     models = [model_of(role) for role in roles]
     found, lines = measured_by(tmp_path, models, held_out, lambda _: backend, metrics=metrics)
@@ -243,3 +244,142 @@ def test_a_fine_tune_is_measured_by_every_metric_at_once(repo):
     assert names - found <= {"answer_tokens", "latency_p50", "latency_p95", "perplexity"}
     assert "json_schema" in found
     assert {"f1_macro", "bleu", "chrf"} <= build.evaluation.samples["candidate"].keys()
+
+
+NO = {"role": "assistant", "content": "아니요"}
+PAIR = {"input": {"messages": [USER]}, "preferred_output": [YES], "non_preferred_output": [NO]}
+
+
+def likely(good: float | None, bad: float | None, text="네, 엽니다.") -> Completion:
+    """Return an answer with the log-probabilities of a good and of a bad one, of one token each."""
+    return Completion(
+        text=text,
+        finish_reason="stop",
+        reference_loss=None if good is None else -good,
+        reference_tokens=0 if good is None else 1,
+        rejected_loss=None if bad is None else -bad,
+        rejected_tokens=0 if bad is None else 1,
+    )
+
+
+def preferences(tmp_path, examples, **by_role: list[Completion]):
+    """Return what was measured of models with these answers."""
+    queue = [one for answers in by_role.values() for one in answers]
+    return measured(
+        tmp_path, *examples, answer=lambda *_: queue.pop(0), roles=tuple(by_role), metrics=()
+    )
+
+
+@pytest.mark.parametrize("roles", [("candidate", "base"), ("base", "candidate")])
+def test_preferences_are_measured_next_to_the_base_model(tmp_path, roles):
+    # The good answer gained 3 nats, and the bad one lost 1, whoever is asked first.
+    answers = {"candidate": [likely(-1, -5)], "base": [likely(-4, -4)]}
+    found, (line,) = preferences(tmp_path, [PAIR], **{role: answers[role] for role in roles})
+    assert found["candidate"]["preference_margin"] == 4.0
+    assert found["candidate"]["preference_accuracy"] == 1.0
+    assert found["base"]["preference_margin"] == 0.0
+    assert found["base"]["preference_accuracy"] == 0.0  # both are as likely, so none is the better
+    assert (line["reference"], line["rejected"]) == ("네, 엽니다.", "아니요")
+    assert line["values"]["candidate"]["preference_margin"] == 4.0
+
+
+def test_without_the_base_model_nobody_knows_what_was_gained(tmp_path):
+    found, _ = preferences(tmp_path, [PAIR], candidate=[likely(-1, -5)], luna=[likely(-4, -4)])
+    for role in ("candidate", "luna"):
+        assert not {"preference_margin", "preference_accuracy"} & found[role].keys()
+
+
+def test_one_pair_among_conversations_is_enough_for_preferences(tmp_path):
+    found, lines = preferences(
+        tmp_path,
+        [{"messages": [USER, YES]}, PAIR],
+        candidate=[likely(-1, None), likely(-1, -3)],
+        base=[likely(-2, None), likely(-2, -1)],
+    )
+    # The mean gain of two good answers is 1, and the bad one lost 2.
+    assert found["candidate"]["preference_margin"] == 3.0
+    assert ["rejected" in line for line in lines] == [False, True]
+    plain, _ = preferences(
+        tmp_path / "plain", [{"messages": [USER, YES]}], candidate=[likely(-1, None)]
+    )
+    assert "preference_accuracy" not in plain["candidate"]
+
+
+def test_an_answer_marked_as_bad_is_no_expected_answer(tmp_path):
+    marked = [
+        {"input": {"messages": [USER]}, "output": [YES], "label": True},
+        {"input": {"messages": [USER]}, "output": [NO], "label": False},
+    ]
+    queue = [likely(-1, None), likely(None, -4, "아니요"), likely(-2, None), likely(None, -2)]
+    found, lines = measured(
+        tmp_path, *marked, answer=lambda *_: queue.pop(0), roles=("candidate", "base")
+    )
+    # Of the second, nothing is expected: the same words are neither right nor wrong.
+    assert found["candidate"]["exact_match"] == 1.0
+    assert [line["values"]["candidate"]["exact_match"] for line in lines] == [1.0, None]
+    assert found["candidate"]["preference_accuracy"] == 1.0
+    assert found["candidate"]["preference_margin"] == 3.0
+    assert [(line["reference"], line.get("rejected")) for line in lines] == [
+        ("네, 엽니다.", None),
+        (None, "아니요"),
+    ]
+
+
+def test_a_slice_without_examples_has_no_score(tmp_path):
+    backend = ScriptedBackend(
+        tmp_path / "state", answer=lambda *_: Completion(text="네", finish_reason="stop")
+    )
+    rows = [{"messages": [USER, {**YES, "content": text}]} for text in ("네", " 네 ", "NEIN")]
+    held_out = held_out_of(write(tmp_path / "held_out.jsonl", *rows))
+    names = [f"exact_match[label={label}]" for label in ("네", "nein", "뭐")]
+    found, _ = measured_by(
+        tmp_path,
+        [model_of()],
+        held_out,
+        lambda _: backend,
+        metrics=["exact_match"],
+        slices=[*names, "bleu[label=네]"],
+    )
+    assert found.scores["candidate"] == {
+        "stop_rate": 1.0,
+        "exact_match": pytest.approx(2 / 3, abs=1e-6),
+        names[0]: 1.0,
+        names[1]: 0.0,
+    }
+
+
+def test_a_line_has_the_tools_and_what_the_answer_took(tmp_path):
+    def answer(_model, _prompt):
+        return Completion(
+            text="네", finish_reason="stop", latency_s=0.0, completion_tokens=3, prompt_tokens=9
+        )
+
+    example = {"messages": [USER, YES], "tools": TOOLS}
+    _, (line,) = measured(tmp_path, example, answer=answer)
+    assert line["tools"] == TOOLS
+    assert (line["tokens"], line["latency_s"]) == ({"candidate": 3}, {"candidate": 0.0})
+    _, (line,) = measured(
+        tmp_path / "bare",
+        {"messages": [USER]},
+        answer=lambda *_: Completion(text="", finish_reason="length"),
+    )
+    assert line.keys() == {
+        *("id", "origin", "columns", "values", "messages", "reference", "answers"),
+        "finish_reason",
+    }
+    assert line["reference"] is None
+    assert line["finish_reason"] == {"candidate": "length"}
+
+
+def test_texts_among_conversations_are_measured_and_have_no_line(tmp_path):
+    found, lines = measured(
+        tmp_path,
+        {"text": "카페는"},
+        {"messages": [USER, YES]},
+        answer=lambda *_: Completion(
+            text="네, 엽니다.", finish_reason="stop", reference_loss=2.0, reference_tokens=1
+        ),
+    )
+    assert [line["origin"] for line in lines] == ["held_out.jsonl:2"]
+    assert found["candidate"]["held_out_loss"] == 2.0
+    assert "stop_rate" in found["candidate"]
