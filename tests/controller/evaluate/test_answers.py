@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given as given_any
+from hypothesis import strategies as st
 
 from backends.contract.completions import Completion
 from controller.evaluate.answers import (
@@ -126,3 +128,68 @@ def test_thinking_in_fields_of_its_own_is_not_scored():
 
 def test_calls_are_shown_as_people_read_them():
     assert shown_calls([BOOK]) == 'book({"day": "월요일", "people": 2})'
+
+
+RUN = {"id": "1", "type": "custom", "custom": {"name": "run", "input": '{"a":  1}'}}
+
+
+def test_the_input_of_a_custom_tool_is_text_that_is_compared_as_json_where_it_is_json():
+    spaced = {"type": "custom", "custom": {"name": "run", "input": '{"a":1}'}}
+    other = {"type": "custom", "custom": {"name": "run", "input": "ls -l"}}
+    assert agrees(reference(RUN), said("", spaced))
+    assert not agrees(reference(RUN), said("", other))
+    assert agrees(reference(other), said("", other))
+    assert shown_calls([RUN, other]) == 'run({"a":  1}), run(ls -l)'
+    assert shown_calls([{"custom": {"name": "run"}}]) == "run()"
+
+
+@pytest.mark.parametrize(
+    ("message", "text", "names"),
+    [
+        (None, "", []),
+        ({}, "", []),
+        ({"content": None, "refusal": None}, "", []),
+        ({"content": "네", "refusal": "안 돼요."}, "네", []),
+        ({"content": "", "tool_calls": "book"}, "", []),
+        ({"content": "", "tool_calls": ["book", BOOK, None]}, "", ["book"]),
+        ({"content": "", "function_call": "book"}, "", []),
+        ({"content": "", "tool_calls": [BOOK], "function_call": {"name": "a"}}, "", ["a", "book"]),
+        ({"content": "<think>아</think>네"}, "네", []),
+        ({"text": "글"}, "글", []),
+    ],
+)
+def test_whatever_a_reference_holds_is_an_answer(message, text, names):
+    found = expected_answer(message)
+    assert found.text == text
+    assert [call.name for call in found.calls] == names
+
+
+@pytest.mark.parametrize(
+    ("message", "thinking"),
+    [
+        ({"reasoning_content": "a", "reasoning": "b", "thinking": "c"}, "a"),
+        ({"reasoning_content": "", "reasoning": "b"}, "b"),
+        ({"reasoning": ["b"], "thinking": "c"}, "c"),
+        ({"content": "<think>d</think>네"}, "d"),
+        ({"content": "<think>d</think>네", "thinking": "c"}, "c"),
+    ],
+)
+def test_thinking_is_found_under_each_of_its_names(message, thinking):
+    assert expected_answer(message).thinking == thinking
+
+
+ARGUMENTS = st.dictionaries(
+    st.sampled_from(["날", "a", "b"]),
+    st.integers(-3, 3) | st.booleans() | st.none() | st.text("가나", max_size=2),
+)
+
+
+@given_any(st.lists(st.tuples(st.sampled_from(["f", "g"]), ARGUMENTS), max_size=4), st.randoms())
+def test_calls_are_equal_in_any_order_of_calls_and_keys_and_in_any_spelling(made, random):
+    expected = reference(*(call(name, arguments) for name, arguments in made))
+    mixed = [
+        call(name, json.dumps(dict(random.sample(list(one.items()), len(one))), indent=2))
+        for name, one in random.sample(made, len(made))
+    ]
+    assert agrees(expected, said("", *mixed))
+    assert agrees(expected, said("", *mixed, call("f", {"more": 1}))) is False

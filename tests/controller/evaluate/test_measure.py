@@ -383,3 +383,13 @@ def test_texts_among_conversations_are_measured_and_have_no_line(tmp_path):
     assert [line["origin"] for line in lines] == ["held_out.jsonl:2"]
     assert found["candidate"]["held_out_loss"] == 2.0
     assert "stop_rate" in found["candidate"]
+
+
+def test_opinions_are_scores_of_the_models_that_have_some(tmp_path):
+    answers = Completion(text="네", finish_reason="stop")
+    held_out = held_out_of(write(tmp_path / "held_out.jsonl", *[{"messages": [USER, YES]}] * 2))
+    chosen = Evaluation.model_validate({"metrics": [{"human": {"sheet": "s.csv"}}]}).metrics
+    models = [model_of(), model_of("base")]
+    opinions = {"candidate": {"human": [(4.0, 1.0), None]}, "gone": {"human": [(1.0, 1.0)]}}
+    found = measure(chosen, models, held_out, lambda _: iter([answers] * 2), (), opinions)
+    assert found.scores == {"candidate": {"stop_rate": 1, "human": 4}, "base": {"stop_rate": 1}}

@@ -70,8 +70,19 @@ def test_marked_answers_are_right_by_the_direction_in_which_they_moved():
 
 def test_nothing_is_known_without_losses_or_base():
     unmeasured = Completion(text="", finish_reason="stop")
-    pairs = [(measured(-1, -2), None), (unmeasured, measured(-1, -2)), (unmeasured, unmeasured)]
-    assert tallies(pairs) == ([None] * 3, [None] * 3)
+    # A loss of no tokens is a loss of nothing.
+    empty = Completion(
+        text="", finish_reason="stop", reference_loss=1.0, rejected_loss=2.0, rejected_tokens=0
+    )
+    nobody = Completion(text="", finish_reason="stop", reference_tokens=4, rejected_tokens=2)
+    pairs = [
+        (measured(-1, -2), None),
+        (unmeasured, measured(-1, -2)),
+        (unmeasured, unmeasured),
+        (empty, measured(-1, -2)),
+        (measured(-1, -2), nobody),
+    ]
+    assert tallies(pairs) == ([None] * 5, [None] * 5)
     assert MARGIN.score([None]) is None
 
 

@@ -94,6 +94,21 @@ def test_an_example_without_assertions_does_not_count():
     assert METRIC.score(found) == 1.0
 
 
+def test_the_question_is_the_last_thing_that_a_user_said():
+    tests = [{"vars": {"question": "q"}, "assert": [assertion("equals", "a")]}]
+    config = {"tests": tests, "defaultTest": {"assert": [assertion("not-equals", "z")]}}
+    user, other = ({"role": "user", "content": text} for text in (" q\n", "r"))
+    parts = {"role": "user", "content": [{"type": "text", "text": "q"}]}
+    answer = {"role": "assistant", "content": "q"}
+    conversations = [[user], [other, answer, user], [user, answer, other], [parts], [answer], []]
+    examples = [
+        answered(None, Completion(text="b", finish_reason="stop"), question=one)
+        for one in conversations
+    ]
+    # `b` is wrong by the test alone: where it is true, another question was asked, or none.
+    assert results(config, *examples) == [False, False, True, False, True, True]
+
+
 def test_an_answer_without_a_call_is_wrong_where_one_is_expected():
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     config = {"defaultTest": {"assert": [assertion("not-contains", "x")]}}
