@@ -107,7 +107,9 @@ def send_checkpoint(claim: Claim, run: RunDir, fingerprint: str, newest: int) ->
     mark: dict[str, Json] = {"files": digest, "libraries": {**_libraries()}, "time_s": time.time()}
     name = checkpoint_name(step, claim.generation)
     claim.store.write(key_of(claim.run, name), json_bytes(mark))
-    old = list_run(claim.store, claim.run).checkpoints[_KEPT:]
+    # Later ones are of an earlier worker, which this one could not continue: its own are the newest.
+    marks = list_run(claim.store, claim.run).checkpoints
+    old = [one for one in marks if step_of(one) <= step][_KEPT:]
     claim.store.remove([key_of(claim.run, one) for one in old])
     return step
 

@@ -117,6 +117,32 @@ def test_the_newest_whole_checkpoint_is_continued_from(store, run, tmp_path, mon
     assert "(here: 9.9.9)" in skipped[0]
 
 
+def marks_of(store):
+    return [mark.partition("/")[2].partition(".")[0] for mark in list_run(store, NAME).checkpoints]
+
+
+def test_a_worker_that_cannot_use_later_checkpoints_keeps_its_own(store, run, tmp_path):
+    newest = -1
+    for step in (20, 30):
+        checkpoint(run, step)
+        newest = send_checkpoint(claim_of(store), run, FINGERPRINT, newest)
+    # Other libraries are there now: the next worker starts from the beginning.
+    second, newest = RunDir(path=tmp_path / "second" / NAME), 0
+    second.checkpoints.mkdir(parents=True)
+    later = ["000000030-000001", "000000020-000001"]
+    for step, kept in (
+        (5, [*later, "000000005-000002"]),
+        (10, [*later, "000000010-000002", "000000005-000002"]),
+        (15, [*later, "000000015-000002", "000000010-000002"]),
+        (25, ["000000030-000001", "000000025-000002", "000000020-000001"]),
+        (30, ["000000030-000002", "000000030-000001"]),
+        (40, ["000000040-000002", "000000030-000002"]),
+    ):
+        checkpoint(second, step)
+        newest = send_checkpoint(claim_of(store, 2), second, FINGERPRINT, newest)
+        assert (newest, marks_of(store)) == (step, kept)
+
+
 def test_a_checkpoint_that_is_replaced_while_it_is_sent_is_left(store, run, monkeypatch):
     checkpoint(run, 10)
     monkeypatch.setattr(publishing, "files_of", lambda _: ["gone.safetensors"])
