@@ -15,6 +15,7 @@ from backends.local_gpu.machines.claims import Claim, list_run, say
 from backends.local_gpu.machines.objects import (
     CHECKPOINTS,
     PART,
+    PROGRESS,
     RESULT,
     StoredRun,
     checkpoint_name,
@@ -145,6 +146,28 @@ def fetch_checkpoint(
             continue
         return step, skipped
     return 0, skipped
+
+
+def reported_steps(store: SharedStore, stored: StoredRun) -> tuple[int, int]:
+    """Return the step that workers of a run have reached by their reports, and the steps lost before.
+
+    Args:
+        store: The store.
+        stored: The run, before the worker that asks.
+
+    Raises:
+        StoreError: The store does not answer.
+    """
+    reached, lost = 0, 0
+    for part in stored.parts(PROGRESS):
+        for line in (store.read(part.key) or b"").splitlines():
+            value = parse_json(line) or {}
+            if isinstance(value.get("step"), int):
+                reached = value["step"]
+            # A worker that says this continues so many steps before: nobody loses them twice.
+            again = value.get("steps_lost", 0)
+            reached, lost = reached - again, lost + again
+    return reached, lost
 
 
 def send_halvings(store: SharedStore, run: RunDir, known: int) -> int:

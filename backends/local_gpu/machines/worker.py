@@ -50,6 +50,7 @@ from backends.local_gpu.machines.publishing import (
     fetch_checkpoint,
     fetch_halvings,
     record_result,
+    reported_steps,
     send_checkpoint,
     send_halvings,
 )
@@ -272,7 +273,7 @@ def _train(claim: Claim, placed: PlacedRequest, before: StoredRun, state: Path, 
 def _resume(made: Work, before: StoredRun) -> None:
     """Fetch the newest checkpoint, and say what was lost since."""
     claim = made.claim
-    reported, lost = _reported(claim.store, before)
+    reported, lost = reported_steps(claim.store, before)
     step, skipped = fetch_checkpoint(claim.store, made.run, made.fingerprint, before.checkpoints)
     made.saved, made.halvings = step, fetch_halvings(made.run, before)
     for why in skipped:
@@ -285,21 +286,6 @@ def _resume(made: Work, before: StoredRun) -> None:
             steps_lost=max(0, reported - step),
         )
     made.facts = {"workers": claim.generation, "steps_lost": lost}
-
-
-def _reported(store: SharedStore, before: StoredRun) -> tuple[int, int]:
-    """Return the newest step that earlier workers reported, and the steps that were lost before."""
-    newest, lost = 0, 0
-    for part in before.parts(PROGRESS):
-        for line in (store.read(part.key) or b"").splitlines():
-            try:
-                value = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(value, dict):
-                newest = value["step"] if isinstance(value.get("step"), int) else newest
-                lost += value.get("steps_lost", 0)
-    return newest, lost
 
 
 def _start(run: RunDir) -> None:

@@ -14,7 +14,7 @@ from backends.local_gpu.json_files import json_bytes
 from backends.local_gpu.machines import publishing
 from backends.local_gpu.machines.claims import Claim, list_run
 from backends.local_gpu.machines.mirror import refresh
-from backends.local_gpu.machines.objects import LOG, PART, PROGRESS, key_of
+from backends.local_gpu.machines.objects import LOG, PART, PROGRESS, key_of, part_name
 from backends.local_gpu.machines.own_code import code_folder
 from backends.local_gpu.machines.placed_request import PlacedRequest, require_same_version
 from backends.local_gpu.machines.publishing import Growing, fetch_checkpoint, send_checkpoint
@@ -141,6 +141,31 @@ def test_a_worker_that_cannot_use_later_checkpoints_keeps_its_own(store, run, tm
         checkpoint(second, step)
         newest = send_checkpoint(claim_of(store, 2), second, FINGERPRINT, newest)
         assert (newest, marks_of(store)) == (step, kept)
+
+
+LOST, STEP = '{"message": "worker", "steps_lost": %d}\n', '{"step": %d, "loss": 1.5}\n'
+
+
+@pytest.mark.parametrize(
+    ("workers", "reached", "lost"),
+    [
+        ([], 0, 0),
+        ([STEP % 40], 40, 0),
+        ([STEP % 40 + STEP % 50 + '{"message": "stopped"}\n'], 50, 0),
+        # The second continues from 30, and has come to 35.
+        ([STEP % 50, LOST % 20 + STEP % 35], 35, 20),
+        # It was lost before it reported a step: what the first one lost is lost once.
+        ([STEP % 50, LOST % 20], 30, 20),
+        ([STEP % 50, LOST % 20, LOST % 0 + STEP % 31], 31, 20),
+        ([STEP % 50, LOST % 50 + STEP % 10, LOST % 10], 0, 60),
+        # Halves of lines, and what is no report, count for nothing.
+        ([STEP % 50 + '{"step": 6', '\xff[1, 2]\n"step"\n{"step": "90"}\n'], 50, 0),
+    ],
+)
+def test_steps_are_lost_once(store, workers, reached, lost):
+    for generation, text in enumerate(workers, start=1):
+        store.write(key_of(NAME, part_name(PROGRESS, generation, 0)), text.encode("latin-1"))
+    assert publishing.reported_steps(store, list_run(store, NAME)) == (reached, lost)
 
 
 def test_a_checkpoint_that_is_replaced_while_it_is_sent_is_left(store, run, monkeypatch):
