@@ -52,7 +52,8 @@ def check_adapter(trained: torch.nn.Module, recipe: int) -> None:
     idle += unchanged_layers(trained)
     if idle:
         first, *others = (name.partition(".lora_")[0].removeprefix(PREFIX) for name in idle)
-        more = f" and on {len(others)} more layers" if others else ""
+        noun = "layer" if len(others) == 1 else "layers"
+        more = f" and on {len(others)} more {noun}" if others else ""
         raise BackendError(
             f"the adapter on {first}{more} has learned nothing",
             "Name the layers that texts go through in `target_modules`, or write all-linear.",

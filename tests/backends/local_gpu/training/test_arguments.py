@@ -180,7 +180,7 @@ def test_what_was_trained_is_summed_and_nothing_else(base_folder):
         learned.check_adapter(adapted, 2)
     first = "model.layers.0.self_attn.q_proj"
     assert caught.value.message == (
-        f"the adapter on {first} and on 1 more layers has learned nothing"
+        f"the adapter on {first} and on 1 more layer has learned nothing"
     )
 
 

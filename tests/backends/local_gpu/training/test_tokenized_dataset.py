@@ -36,14 +36,14 @@ class Words:
 def encode(tmp_path):
     """Return a function that writes examples to a file and encodes it."""
 
-    def run(*examples, origins=None, longest=None):
+    def run(*examples, origins=None, longest=None, batch=None):
         file = tmp_path / "train.jsonl"
         file.write_text("".join(json.dumps(example) + "\n\n" for example in examples))
         named = None
         if origins is not None:
             named = tmp_path / "train.origins"
             named.write_text("".join(f"{origin}\n" for origin in origins))
-        return encode_file(Words(), file, named, longest)
+        return encode_file(Words(), file, named, longest, batch)
 
     return run
 
@@ -100,3 +100,46 @@ def test_an_example_that_the_model_cannot_read_is_refused(encode, longest, fits)
     ) as caught:
         encode([1] * 5, longest=longest)
     assert "{max_tokens: 4}" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("longest", "batch", "limit", "whose"),
+    [
+        (4, None, 4, "the base model reads"),
+        (None, 5, 5, "a batch has (max_tokens_per_batch)"),
+        # What is shorter has to be kept to.
+        (4, 5, 4, "the base model reads"),
+        (5, 4, 4, "a batch has (max_tokens_per_batch)"),
+        (6, None, None, ""),
+        (None, None, None, ""),
+    ],
+)
+def test_an_example_is_as_long_as_the_shorter_limit(encode, longest, batch, limit, whose):
+    if limit is None:
+        assert encode([1] * 6, longest=longest, batch=batch).lengths.tolist() == [6]
+        return
+    with pytest.raises(BackendError) as caught:
+        encode([1] * 6, [1] * limit, longest=longest, batch=batch)
+    assert f"line 1: 6 tokens, and {whose} at most {limit}" in caught.value.message
+    assert f"{{max_tokens: {limit}}}" in caught.value.remedy
+
+
+def test_exactly_as_many_problems_as_are_shown_leave_nothing_to_count(encode):
+    with pytest.raises(BackendError) as caught:
+        encode(*["카페"] * SHOWN)
+    assert "more" not in caught.value.message
+    with pytest.raises(BackendError, match="and 1 more"):
+        encode(*["카페"] * (SHOWN + 1))
+
+
+def test_some_examples_are_counted_as_they_are_in_the_whole(encode):
+    tokens = encode([1, 2], [3], [4, 5, 6])
+    assert tokens.part([2, 0]) == (5, 5)
+    some = tokens.some([2, 0])
+    assert [ids.tolist() for ids, _ in map(some.__getitem__, range(len(some)))] == [
+        [4, 5, 6],
+        [1, 2],
+    ]
+    assert some.offsets.dtype == tokens.offsets.dtype
+    # The first token of an example follows none.
+    assert tokens.labels_by_row.tolist() == [1, 0, 2]
