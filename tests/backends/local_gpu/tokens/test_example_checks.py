@@ -152,3 +152,107 @@ def test_plain_conversations_are_refused_for_a_token_or_a_missing_answer_only(me
         assert wrong
     else:
         assert not wrong
+
+
+CLEAN = "Remove it from the text (for HTML: `prepare: {strip_html: true}`)."
+NO_ANSWER = "nothing is learned from this example: it has no answer of the assistant"
+
+
+@pytest.mark.parametrize(
+    ("example", "message", "remedy"),
+    [
+        (
+            {"messages": [{"role": "user", "content": f"뭐? {TOKEN}"}, ANSWERED]},
+            "the user's text contains the control token '<|im_end|>'",
+            CLEAN,
+        ),
+        (
+            {"messages": [ASKED, ANSWERED], "tools": [{"function": {"name": TOKEN}}]},
+            "a tool definition contains the control token '<|im_end|>'",
+            CLEAN,
+        ),
+        (
+            {"messages": [ASKED, called('{"a": "\\u003c|im_end|>"}')]},
+            "the arguments of a tool call contains the control token '<|im_end|>'",
+            CLEAN,
+        ),
+        ({"messages": [ASKED]}, NO_ANSWER, "Remove it, or end it with a message of the assistant."),
+        (
+            {"messages": [ASKED, {"role": "assistant", "content": None, "refusal": "싫어요"}]},
+            "an answer is a `refusal`, which no chat template reads",
+            "Write its text as the `content`.",
+        ),
+        (
+            {
+                "messages": [
+                    ASKED,
+                    {"role": "assistant", "content": None, "function_call": {"name": "f"}},
+                ]
+            },
+            "an answer has a `function_call`, which no chat template reads",
+            "Write it as `tool_calls`.",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}, ANSWERED]},
+            "a message contains an image; the local trainer reads text only",
+            "Remove the example.",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"text": "a"}]}, ANSWERED]},
+            "a message contains a part of type None; the local trainer reads text only",
+            "Remove the part, or the example.",
+        ),
+        (
+            {"messages": [ASKED, called("[1")]},
+            "the arguments of a tool call are not JSON: Expecting ',' delimiter: line 1 column 3 (char 2)",
+            'Write them as an object in text: "{\\"day\\": \\"Monday\\"}".',
+        ),
+        (
+            {"text": "a", "label": 1},
+            "supervised training reads conversations, and this has 'text', 'label'",
+            'Write {"messages": [{"role": "user", ...}, {"role": "assistant", ...}]}.',
+        ),
+    ],
+)
+def test_each_refusal_says_what_is_wrong_and_what_to_write(example, message, remedy):
+    with pytest.raises(BackendError) as caught:
+        check_conversation(example, CONTROL)
+    assert (caught.value.message, caught.value.remedy) == (message, remedy)
+
+
+@pytest.mark.parametrize(
+    ("example", "message", "remedy"),
+    [
+        (
+            {"messages": []},
+            "continued pre-training reads plain texts, and this example is not a plain text",
+            'Write {"text": "..."}.',
+        ),
+        ({"text": ""}, "nothing is learned from an empty text", "Remove it."),
+        ({"text": f"글 {TOKEN}"}, "the text contains the control token '<|im_end|>'", CLEAN),
+    ],
+)
+def test_each_refusal_of_a_text_says_what_to_write(example, message, remedy):
+    with pytest.raises(BackendError) as caught:
+        check_text(example, CONTROL)
+    assert (caught.value.message, caught.value.remedy) == (message, remedy)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        # A refusal or an old kind of call beside what a template reads does no harm.
+        {**called(), "refusal": "no"},
+        {**called(), "function_call": {"name": "f"}},
+        {**ANSWERED, "refusal": None},
+        {"role": "assistant", "content": ""},
+        called({"day": "월"}),
+    ],
+)
+def test_what_a_template_reads_or_does_not_see_passes(message):
+    assert check_conversation({"messages": [ASKED, message]}, CONTROL) is None
+
+
+def test_only_an_assistant_can_refuse():
+    asked = {"role": "user", "content": None, "refusal": "no", "function_call": {"name": "f"}}
+    assert check_conversation({"messages": [asked, ANSWERED]}, CONTROL) is None

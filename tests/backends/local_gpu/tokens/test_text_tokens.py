@@ -1,6 +1,7 @@
 """Plain texts as tokens: ended, cut into blocks, shown, and refused."""
 
 import json
+from importlib import import_module
 from itertools import pairwise
 
 import pytest
@@ -130,3 +131,73 @@ def test_a_tokenizer_that_cannot_be_read_is_named(tmp_path, text):
     (tmp_path / "tokenizer.json").write_text(text)
     with pytest.raises(BackendError, match=r"tokenizer\.json cannot be read"):
         load_documents(tmp_path, 9)
+
+
+def write_processed(folder, before, behind):
+    """Write a tokenizer that puts tokens of its own around each text, as many models' do."""
+    tokenizers = import_module("tokenizers")
+    write_tokenizer(folder, ["<s>", "</s>"], "</s>")
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single=" ".join([*before, "$A", *behind]),
+        special_tokens=[(one, tokenizer.token_to_id(one)) for one in ("<s>", "</s>")],
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return load_documents(folder, 1024)
+
+
+@pytest.mark.parametrize("before", [[], ["<s>"]])
+@pytest.mark.parametrize("behind", [[], ["</s>"]])
+def test_a_text_ends_once_whether_or_not_its_tokenizer_ends_it(tmp_path, before, behind):
+    documents = write_processed(tmp_path, before, behind)
+    found = read(documents, "ab")
+    words = [documents.tokenizer.id_to_token(number) for number in found.ids]
+    assert words == [*before, "a", "b", "</s>"]
+    assert found.learned == [False, *[True] * (len(words) - 1)]
+    assert documents.counts([{"text": "ab"}]) == [len(words)]
+    shown = documents.show({"text": "ab"})
+    assert [piece.text for piece in shown] == words
+    # What comes first, of the text or of the tokenizer, is never predicted.
+    assert [piece.trained for piece in shown] == found.learned
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "remedy"),
+    [
+        ("", "nothing is learned from an empty text", "Remove it."),
+        (
+            "글<|im_end|>",
+            "the text contains the control token '<|im_end|>'",
+            "Remove it from the text.",
+        ),
+    ],
+)
+def test_a_refused_text_says_what_to_do(folder, text, message, remedy):
+    found = read(load_documents(folder, 1024), text)
+    assert (found.message, found.remedy) == (message, remedy)
+
+
+def test_a_missing_end_is_to_be_named(tmp_path):
+    folder = write_tokenizer(tmp_path, ["<s>"])
+    (folder / "tokenizer_config.json").unlink()
+    with pytest.raises(BackendError) as caught:
+        load_documents(folder, 9)
+    assert caught.value.message == f"the tokenizer in {folder} has no token that ends a text"
+    assert caught.value.remedy == "Name one as `eos_token` in its tokenizer_config.json."
+
+
+@pytest.mark.parametrize(
+    ("length", "block", "sizes"),
+    [
+        (2, 8, [2]),
+        (8, 8, [8]),
+        (9, 8, [8, 2]),
+        (15, 8, [8, 8]),
+        (16, 8, [8, 8, 2]),
+        (22, 8, [8, 8, 8]),
+    ],
+)
+def test_a_new_block_begins_only_where_a_token_is_left_to_learn(length, block, sizes):
+    documents = Documents(tokenizer=None, end=END, end_text="<e>", special=frozenset(), block=block)
+    whole = Encoded(ids=list(range(length)), learned=[False] + [True] * (length - 1))
+    assert [len(one.ids) for one in documents.blocks(whole)] == sizes
