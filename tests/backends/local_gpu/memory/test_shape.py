@@ -86,6 +86,7 @@ def test_a_llama_has_queries_of_all_heads_and_keys_of_some(shape_of):
     assert (found.experts, found.active, found.shared, found.banks) == (0, 1, 0, ())
     assert (found.gated, found.simple, found.norms) == (True, True, 2)
     assert (found.layer_norms, found.queries_normed, found.vocabulary) == (False, False, WORDS)
+    assert (found.fixed_attention, found.fixed_heads, found.fixed_width) == (0, 0, 0)
     assert (found.parameters, found.beside) == (WORDS * 64 + 64 + 2 * OWN, 0)
     assert found.linear[:2] == (("q_proj", 64, 64), ("k_proj", 32, 64))
     assert found.linear[-1] == ("down_proj", 64, INNER)
@@ -140,6 +141,57 @@ def test_activation_functions_of_one_operation(shape_of, key, name, simple):
     # Gemma names an old activation beside the one that it has.
     both = {**config, "hidden_act": "gelu_new", "hidden_activation": "gelu_pytorch_tanh"}
     assert shape_of(both, tensors).simple
+    # A family that names none has that of GPT-2.
+    assert not shape_of(config, tensors).simple
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("hidden_size", "num_hidden_layers", "num_attention_heads"),
+        ("n_embd", "n_layer", "n_head"),
+        ("d_model", "num_layers", "num_heads"),
+    ],
+)
+def test_families_name_their_sizes_differently(shape_of, names):
+    config = {"vocab_size": WORDS, **dict(zip(names, (64, 2, 4), strict=True))}
+    found = shape_of(config, {**ENDS, **layers(ATTENTION, DENSE)})
+    assert (found.hidden, found.layers, found.heads) == (64, 2, 4)
+    # What a family does not name follows from the width.
+    assert (found.queries, found.keys, found.inner, found.model_type) == (64, 64, 256, "")
+
+
+@pytest.mark.parametrize(
+    ("inner", "gated"),
+    [
+        ({"mlp.gate_proj.weight": [INNER, 64]}, True),
+        ({"mlp.gate_up_proj.weight": [2 * INNER, 64]}, True),
+        ({"feed_forward.w3.weight": [INNER, 64]}, True),
+        ({"feed_forward.w1.weight": [INNER, 64]}, False),
+        ({"mlp.router.gate.weight": [4, 64]}, False),
+        ({"mlp.fc1.weight": [INNER, 64]}, False),
+    ],
+)
+def test_a_gate_is_known_by_its_name(shape_of, inner, gated):
+    assert shape_of(LLAMA, {**ENDS, **layers(ATTENTION, inner)}).gated is gated
+
+
+@pytest.mark.parametrize(("value", "longest"), [(4096, 4096), (None, None), ("long", None)])
+def test_how_much_a_model_reads_at_once_is_named_or_not_known(shape_of, value, longest):
+    config = {**LLAMA, "max_position_embeddings": value}
+    tensors = {**ENDS, **layers(ATTENTION, DENSE)}
+    assert shape_of(config, tensors).longest == longest
+    seeing = {"model_type": "gemma3", "max_position_embeddings": 7, "text_config": config}
+    assert shape_of(seeing, tensors).longest == longest
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_folder_that_lacks_a_file_has_no_shape(tmp_path, name):
+    folder = write_headers(tmp_path, LLAMA, {**ENDS, **layers(ATTENTION, DENSE)})
+    (folder / name).unlink()
+    assert read_shape(folder) is None
+    (folder / name).write_bytes(b"")
+    assert read_shape(folder) is None
 
 
 def test_experts_that_are_stored_one_by_one(shape_of):
@@ -177,6 +229,7 @@ def test_experts_that_are_stored_one_by_one(shape_of):
         # A dense model may name a size for experts that it does not have.
         ({"moe_intermediate_size": 48}, 0, INNER, 0),
         ({"num_experts": 0, "num_local_experts": None}, 0, INNER, 0),
+        ({"num_experts": 0, "num_experts_per_tok": 2}, 0, INNER, 0),
     ],
 )
 def test_families_name_their_experts_differently(shape_of, change, count, inner, shared):
@@ -240,6 +293,8 @@ def test_a_gemma_caps_scores_and_logits_and_norms_before_and_after(shape_of):
         ({"self_attn.sub_norm.weight": [16]}, False, 2),
         ({"extra_layernorm.weight": [64]}, False, 3),
         ({"extra_layernorm.bias": [64]}, False, 2),
+        ({"self_attn.scale.weight": [64]}, False, 2),
+        ({"extra_layernorm.weight": [32]}, False, 2),
         ({"ln_3.weight": [64]}, False, 3),
     ],
 )
