@@ -214,9 +214,15 @@ def _texts(export: Export) -> dict[int, str]:
 
 
 def _write_card(export: Export, library: str) -> None:
-    metrics = read_json(export.run.model / "metrics.json") or {}
-    card = model_card(export.request, metrics, adapter=False, library=library)
+    facts = read_json(export.run.model / "metrics.json") or _facts(export)
+    card = model_card(export.request, facts, adapter=False, library=library)
     (export.folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _facts(export: Export) -> Mapping[str, Json]:
+    """Return the recorded facts of the training, or of the adoption."""
+    facts: Mapping[str, Json] = (read_json(export.run.result) or {}).get("facts", {})
+    return facts
 
 
 def _add_note(findings: Findings, note: str | None) -> None:
@@ -262,7 +268,7 @@ def _require_unchanged(export: Export) -> None:
     Raises:
         BackendError: Somebody changed them.
     """
-    recorded = (read_json(export.run.result) or {}).get("facts", {}).get("weights_digest")
+    recorded = _facts(export).get("weights_digest")
     if recorded is not None and weights_digest(export.run.model) != recorded:
         raise BackendError(
             f"the weights in {export.run.model} have changed since they were trained",

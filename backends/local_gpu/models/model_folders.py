@@ -34,6 +34,14 @@ from backends.local_gpu.models.safetensors_headers import headers
 from backends.local_gpu.models.targets.selection import CHOICES
 from backends.local_gpu.tokens.chat_tokens import Chat
 
+_OF_THE_TRAINING: Final = (
+    "steps",
+    "epochs",
+    "trained_tokens",
+    "train_loss",
+    "held_out_loss_before",
+    "held_out_loss",
+)
 _OF_THE_END: Final = ("best_step", "stopped_because")
 """Facts of a training that its held-out loss or a limit ended."""
 _WEIGHTS: Final = "*.safetensors"
@@ -208,19 +216,22 @@ def model_card(
 
     Args:
         request: The training.
-        facts: Facts of the training.
+        facts: Facts of the training; of an adapter from elsewhere, few are known.
         adapter: True for an adapter; False for a whole model.
         library: Library that loads the folder; None for peft or transformers.
     """
     kind = "LoRA adapter" if adapter else "Model"
     rows = "\n".join(_card_rows(request, facts))
+    origin = "trained by ftctl. `provenance.json` names the inputs, `metrics.json` the results."
+    if "adopted" in facts:
+        origin = "with an adapter that another program trained, and that ftctl adopted."
     # The hub refuses a card whose base model is a folder of somebody's machine.
     base = f"base_model: {request.base_model.reference}\n" if request.base_model.revision else ""
     return (
         f"---\n{base}"
         f"library_name: {library or ('peft' if adapter else 'transformers')}\n"
         f"pipeline_tag: text-generation\n---\n\n# {request.name}\n\n"
-        f"{kind} trained by ftctl. `provenance.json` names the inputs, `metrics.json` the results.\n\n"
+        f"{kind} {origin}\n\n"
         f"| | |\n|---|---|\n{rows}\n"
     )
 
@@ -237,9 +248,9 @@ def _card_rows(request: TrainRequest, facts: Mapping[str, Json]) -> Iterator[str
     yield f"| attempt | {request.attempt} |"
     yield f"| base model | `{request.base_model.identity}` |"
     yield f"| seed | {request.seed} |"
-    for key in ("steps", "epochs", "trained_tokens", "train_loss", "held_out_loss_before"):
-        yield f"| {key.replace('_', ' ')} | {facts[key]} |"
-    yield f"| held out loss | {facts['held_out_loss']} |"
+    for key in _OF_THE_TRAINING:
+        if key in facts:
+            yield f"| {key.replace('_', ' ')} | {facts[key]} |"
     for key in ("trained_parameters", *CHOICES):
         value = facts.get(key) or request.hyperparameters.get(key)
         if value is not None:

@@ -13,8 +13,10 @@ import pytest
 from backends.contract.errors import BackendError, ModelMissing
 from backends.contract.exports import FORMATS, ExportRequest
 from backends.local_gpu.export import export_process
+from backends.local_gpu.jobs.run_dir import RunDir
 from tests.children import until
 from tests.tiny_base import make_base
+from tests.tiny_models.foreign_adapter import make_adapter
 
 pytestmark = [
     pytest.mark.torch,
@@ -360,3 +362,24 @@ def process_ids(word):
     """Return the processes whose command line has a word."""
     lines = Path("/proc").glob("[0-9]*/cmdline")
     return [int(path.parent.name) for path in lines if word in path.read_bytes().decode()]
+
+
+@pytest.mark.parametrize("form", ["adapter", "merged", "vllm"])
+def test_an_adapter_that_another_program_trained_is_exported(
+    form, backend, base_folder, make_request, export, tmp_path
+):
+    folder = make_adapter(base_folder, tmp_path / "foreign")
+    request = make_request(r=4, lora_alpha=8, use_rslora=False)
+    job = backend.take_over(request, folder)
+    run = RunDir(path=backend.weights_folder(job.result.model_id).parent)
+    target, facts, _ = export(run, form)
+    assert facts["checks"][0]["equal"] == facts["checks"][0]["answers"] == 3
+    assert facts["trained_weights"] == job.result.facts["weights_digest"]
+    if form == "merged":
+        card = (target / "README.md").read_text()
+        assert f"| fingerprint | `{request.fingerprint}` |" in card
+        assert (
+            "\nModel with an adapter that another program trained, and that ftctl adopted.\n"
+            in card
+        )
+        assert "loss" not in card
