@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,8 @@ from controller.weights.folder import MANIFEST, export_folder, files_of, require
 
 _CARD: Final = "README.md"
 _NOTE: Final = "Made by ftctl export."
+_FOLDER: Final = re.compile('"FOLDER"|FOLDER')
+"""Place of the export's folder in a command, or as a text in code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +213,13 @@ def _write_card(folder: Path, facts: dict[str, Any], sections: str) -> None:
 
 
 def _command(facts: dict[str, Any], folder: str) -> str:
-    return str(facts["use"]).replace("FOLDER", folder)
+    """Return what uses an export: a command, or code with the folder as a text of its own."""
+
+    def written(found: re.Match[str]) -> str:
+        quoted = found[0] != "FOLDER"
+        return json.dumps(folder, ensure_ascii=False) if quoted else shlex.quote(folder)
+
+    return _FOLDER.sub(written, str(facts["use"]))
 
 
 def _check_words(check: dict[str, Any]) -> str:

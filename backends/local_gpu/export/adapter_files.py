@@ -1,9 +1,11 @@
 """Adapters that other programs load, and what those programs do not load. Reads settings only."""
 
+import shlex
 from pathlib import Path
 from typing import Any, Final
 
 from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel
 from backends.local_gpu.json_files import read_json
 
 SETTINGS: Final = "adapter_config.json"
@@ -62,3 +64,18 @@ def vllm_rank(folder: Path) -> int:
     """Return the `--max-lora-rank` that an adapter needs."""
     settings: dict[str, Any] = read_json(folder / SETTINGS) or {}
     return next(rank for rank in VLLM_RANKS if rank >= int(settings["r"]))
+
+
+def vllm_command(base: BaseModel, rank: int, name: str) -> str:
+    """Return the command that serves an adapter on the base model it was trained on.
+
+    Args:
+        base: The base model; of a model of the hub, its commit is served, not the newest one.
+        rank: The `--max-lora-rank`.
+        name: Name of the adapter; the adapter's own folder is FOLDER.
+    """
+    revision = f" --revision {base.revision}" if base.revision is not None else ""
+    return (
+        f"vllm serve {shlex.quote(base.reference)}{revision} --enable-lora --max-lora-rank {rank} "
+        f"--lora-modules {name}=FOLDER"
+    )

@@ -13,6 +13,7 @@ from backends.local_gpu.export.adapter_files import (
     is_adapter,
     require_adapter,
     require_vllm,
+    vllm_command,
     vllm_rank,
 )
 from backends.local_gpu.export.consumers import (
@@ -100,11 +101,7 @@ def _write_vllm(export: Export, findings: Findings) -> dict[str, Json]:
     require_vllm(export.run.model)
     rank = vllm_rank(export.run.model)
     facts = _write_adapter(export, findings)
-    reference = export.request.base_model.reference
-    facts["use"] = (
-        f"vllm serve {reference} --enable-lora --max-lora-rank {rank} "
-        f"--lora-modules {export.name}=FOLDER"
-    )
+    facts["use"] = vllm_command(export.request.base_model, rank, export.name)
     return facts
 
 

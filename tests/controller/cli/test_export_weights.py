@@ -1,6 +1,7 @@
 """`ftctl export` of weights and `ftctl model --path`, as people type them."""
 
 import json
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -57,6 +58,17 @@ def test_the_build_in_production_is_exported(applied, out, golden):
     assert "> It has no weights." in card
     # The same word, and again: an earlier export is replaced.
     assert applied("export", "faq", "--format", "adapter", "--to", str(out))[0] == 0
+
+
+def test_a_folder_with_blanks_is_one_word_of_the_command(applied):
+    target = applied.root / "내 모델" / "it's"
+    code, text = export(applied, target)
+    assert code == 0, text
+    (line,) = [line for line in text.splitlines() if line.startswith("Use it: ")]
+    words = shlex.split(line.removeprefix("Use it: "))
+    assert (words[0], len(words)) == ("cat", 2)
+    assert words[1].endswith("/내 모델/it's/weights.txt")
+    assert "cat ./weights.txt" in (target / "README.md").read_text()
 
 
 def test_it_is_json_for_programs(applied, out):
