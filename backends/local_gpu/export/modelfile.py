@@ -172,7 +172,8 @@ def modelfile(
     lines += [
         f"PARAMETER {name} {generation[key]}"
         for key, name in _PARAMETERS.items()
-        if isinstance(generation.get(key), int | float)
+        # A Modelfile knows no True.
+        if isinstance(generation.get(key), int | float) and not isinstance(generation[key], bool)
     ]
     return "\n".join(lines) + "\n"
 
