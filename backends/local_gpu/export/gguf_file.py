@@ -63,14 +63,14 @@ def convert(merged: Path, file: Path, name: str, work: Path) -> str:
             "llama.cpp does not know the tokenizer of the base model",
             "Export it with `--format merged`: transformers and vLLM load any tokenizer.",
         )
-    if status != 0 and "tokenizer.model" in (words := _last_words(work)):
+    if status != 0 and "tokenizer.model" in (words := last_words(work)):
         raise BackendError(
             f"llama.cpp's converter needs the file tokenizer.model of the base model:\n{words}",
             "Download it into the base model's folder, and export again.",
         )
     if status != 0 or not file.is_file():
         raise BackendError(
-            f"llama.cpp cannot convert the model:\n{_last_words(work)}",
+            f"llama.cpp cannot convert the model:\n{last_words(work)}",
             "Export it with `--format merged`, or upgrade the converter: "
             f"{package_command(CONVERTER)} --upgrade",
         )
@@ -99,7 +99,7 @@ def ask(file: Path, probes: Sequence[Probe], work: Path) -> LlamaAnswers:
         found = None
     if found is None:
         raise BackendError(
-            f"llama.cpp cannot load or run the converted model:\n{_last_words(work)}",
+            f"llama.cpp cannot load or run the converted model:\n{last_words(work)}",
             "Export it with `--format merged`, or upgrade llama.cpp: "
             f"{package_command('xllamacpp')} --upgrade",
         )
@@ -140,10 +140,16 @@ def _run(work: Path, module: str, *arguments: str) -> tuple[int, str]:
     return status, out.decode(errors="replace")
 
 
-def _last_words(work: Path) -> str:
+def last_words(work: Path) -> str:
+    """Return the last lines of a failed process: its errors, or what it wrote in place of them.
+
+    Args:
+        work: Folder with its log.
+    """
     lines = log_tail(work / LOG, 20 * _LAST)
-    # Log lines of llama.cpp have a letter for their level.
-    errors = [line for line in lines if " E " in line or "Error: " in line]
+    # Log lines of llama.cpp have a letter for their level, those of its converter a word.
+    signs = (" E ", "Error: ", "ERROR:")
+    errors = [line for line in lines if any(sign in line for sign in signs)]
     return "\n".join((errors or lines)[-_LAST:])
 
 
