@@ -24,7 +24,7 @@ from backends.local_gpu.templates.messages import (
     with_thought,
     written_out,
 )
-from backends.local_gpu.templates.rendering import Jinja, compile_template, literals
+from backends.local_gpu.templates.rendering import REFUSALS, Jinja, compile_template, literals
 from backends.local_gpu.templates.turns import Rendered, Ways, by_marks
 
 NEWEST: Final = 2
@@ -299,7 +299,7 @@ def _turn_end(jinja: Jinja, special: Mapping[int, str]) -> list[str]:
     probe = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]
     try:
         text = jinja.text(probe, None, {"add_generation_prompt": False})
-    except (jinja2.TemplateError, TypeError, KeyError):
+    except REFUSALS:
         return []
     learned = by_marks(text)
     if learned.answers:

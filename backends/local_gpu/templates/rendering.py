@@ -24,6 +24,15 @@ Messages: TypeAlias = Sequence[Mapping[str, Any]]
 """Messages to render."""
 Tools: TypeAlias = Sequence[Mapping[str, Any]] | None
 
+REFUSALS: Final = (
+    jinja2.TemplateError,
+    TypeError,
+    LookupError,
+    ValueError,
+    ArithmeticError,
+    RecursionError,
+)
+"""Errors of a template that refuses a conversation, or fails on it."""
 TODAY: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """Date that templates use as today: a model must not depend on the day of its training."""
 OPEN: Final = "\ufdd0ftctl\ufdd1"
@@ -73,7 +82,7 @@ class Jinja:
             told: Further variables of the template, such as `add_generation_prompt`.
 
         Raises:
-            jinja2.TemplateError: The template refuses them, as it may with TypeError or KeyError.
+            jinja2.TemplateError: The template refuses them, as it may with the other `REFUSALS`.
         """
         template = self.compiled[bool(tools), False]
         return self._render(template, {**told, "messages": messages, "tools": tools or None})
@@ -117,13 +126,17 @@ def compile_template(source: str, with_tools: str, special: Mapping[str, str]) -
     """
     environment = _environment()
     texts = {False: source, True: with_tools}
-    compiled = {
-        (offered, apart): environment.from_string(
-            _told_apart(environment.parse(text)) if apart else text
-        )
-        for offered, text in texts.items()
-        for apart in (False, True)
-    }
+    try:
+        compiled = {
+            (offered, apart): environment.from_string(
+                _told_apart(environment.parse(text)) if apart else text
+            )
+            for offered, text in texts.items()
+            for apart in (False, True)
+        }
+    except SyntaxError as error:
+        # jinja finds a `break` without a loop only in the code that it makes.
+        raise jinja2.TemplateSyntaxError(error.msg, error.lineno or 1) from error
     return Jinja(
         source=source,
         known={**environment.globals, **special},

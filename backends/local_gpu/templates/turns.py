@@ -12,11 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
-import jinja2
-
 from backends.contract.errors import BackendError
 from backends.local_gpu.templates.messages import with_thought
-from backends.local_gpu.templates.rendering import CLOSE, OPEN, Jinja, Messages, Tools, Turns
+from backends.local_gpu.templates.rendering import (
+    CLOSE,
+    OPEN,
+    REFUSALS,
+    Jinja,
+    Messages,
+    Tools,
+    Turns,
+)
 
 _QUESTION: Final = {"role": "user", "content": "1"}
 _ANSWER: Final = {"role": "assistant", "content": "2"}
@@ -87,7 +93,7 @@ class Ways:
         """Render messages one by one; raises as `text` does."""
         try:
             return self.jinja.turns(messages, tools, self._told(asks=asks))
-        except (jinja2.TemplateError, TypeError, KeyError) as error:
+        except REFUSALS as error:
             _refuse(error)
 
     def prompt(self, messages: Messages, tools: Tools) -> str:
@@ -278,7 +284,7 @@ def rendered_text(
     """
     try:
         return jinja.text(messages, tools, told)
-    except (jinja2.TemplateError, TypeError, KeyError) as error:
+    except REFUSALS as error:
         _refuse(error)
 
 
