@@ -20,7 +20,7 @@ def parse_json(data: bytes | None) -> dict[str, Any] | None:
     """Return a JSON object; None when it is absent or damaged."""
     try:
         value = json.loads(data or b"")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -32,7 +32,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             for line in file:
                 try:
                     value = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
                 if isinstance(value, dict):
                     yield value
@@ -51,7 +51,7 @@ def last_line(path: Path, key: str) -> dict[str, Any] | None:
     for line in reversed(lines):
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(value, dict) and key in value:
             return cast("dict[str, Any]", value)

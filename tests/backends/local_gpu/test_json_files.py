@@ -37,6 +37,43 @@ def test_a_file_without_an_object_reads_as_absent(path, text):
     assert read_json(path) is None
 
 
+@pytest.mark.parametrize("content", [b"[" * 200_000, b'{"a":' * 200_000, b"\xff\xfe{}", b"\x00"])
+def test_what_no_reader_can_take_apart_reads_as_absent(path, content):
+    path.write_bytes(content)
+    assert read_json(path) is None
+    path.write_bytes(b'{"step": 1}\n' + content + b"\n")
+    assert list(read_lines(path)) == [{"step": 1}]
+    # Only the end of a long file is searched.
+    found = last_line(path, "step")
+    assert found == (None if len(content) > 65_536 else {"step": 1})
+
+
+@pytest.mark.parametrize("marks", ["\ufeff", "", "\n\n", " "])
+def test_marks_and_blanks_around_an_object_do_no_harm(path, marks):
+    path.write_text(f'{marks}{{"이름": "카페"}}\n', encoding="utf-8")
+    assert read_json(path) == {"이름": "카페"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "key", "found"),
+    [
+        ([{"step": 1, "loss": 2.0}, {"step": 2}], "step", {"step": 2}),
+        ([{"step": 1, "loss": 2.0}, {"step": 2}], "loss", {"step": 1, "loss": 2.0}),
+        ([{"step": None}], "step", {"step": None}),
+        ([{"message": "step"}], "step", None),
+        ([["step"], "step", {"a": {"step": 1}}], "step", None),
+    ],
+)
+def test_the_last_object_with_a_key_counts_whatever_its_value(path, lines, key, found):
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert last_line(path, key) == found
+
+
+def test_lone_surrogates_are_written_as_something(path):
+    path.write_bytes(json_bytes({"a": "\ud800카"}))
+    assert read_json(path) == {"a": "?카"}
+
+
 def test_an_absent_file_reads_as_absent(path):
     nowhere = path.with_name("nowhere")
     assert read_json(nowhere) is None
