@@ -198,7 +198,7 @@ def _pattern(value: str) -> str:
         )
     try:
         re.compile(value)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise InvalidValue(
             f"is not a pattern of names: {error}", "Correct it, or write a list of names."
         ) from None

@@ -175,6 +175,149 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(raw, field, message, reme
     assert remedy in problem.remedy
 
 
+@pytest.mark.parametrize("field", ["target_modules", "exclude_modules"])
+@pytest.mark.parametrize(
+    ("pattern", "says"),
+    [
+        ("q_(proj", "missing ), unterminated subpattern"),
+        ("[q", "unterminated character set"),
+        ("*_proj", "nothing to repeat"),
+        ("q_proj\\", "bad escape"),
+        ("q{99999999999999}", "the repetition number is too large"),
+        ("(" * 5000 + "q" + ")" * 5000, "recursion"),
+    ],
+)
+def test_a_pattern_that_is_none_is_refused_with_its_reason(field, pattern, says):
+    with pytest.raises(HyperparametersInvalid) as caught:
+        parse("supervised", {field: pattern})
+    problem = caught.value.problems[-1]
+    assert problem.field == field
+    assert problem.message.startswith("is not a pattern of names: ")
+    assert says in problem.message
+    assert len(problem.message) < 200
+    assert problem.remedy == "Correct it, or write a list of names."
+
+
+@pytest.mark.parametrize(
+    ("method", "kind", "rate"),
+    [
+        ("supervised", "lora", 2e-4),
+        ("supervised", "full", 2e-5),
+        ("continued-pretraining", "lora", 2e-4),
+        ("continued-pretraining", "full", 2e-5),
+        ("dpo", "lora", 1e-5),
+        ("dpo", "full", 1e-6),
+        ("kto", "lora", 1e-5),
+        ("kto", "full", 1e-6),
+    ],
+)
+def test_the_rate_follows_from_method_and_kind_where_it_is_not_written(method, kind, rate):
+    assert parse(method, {"finetuning_type": kind})["learning_rate"] == rate
+    assert parse(method, {"finetuning_type": kind, "learning_rate": None})["learning_rate"] == rate
+    written = {"finetuning_type": kind, "learning_rate": 3e-4}
+    assert parse(method, written)["learning_rate"] == 3e-4
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("dpo", {"beta": 0.1, "loss_type": "sigmoid"}),
+        ("kto", {"beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.0}),
+        ("continued-pretraining", {"max_length": 1024}),
+        ("supervised", {}),
+    ],
+)
+def test_each_method_has_settings_of_its_own(method, settings):
+    found = parse(method, {})
+    assert {key: found[key] for key in settings} == settings
+    shared = LORA.keys() - {"chat_template", "learning_rate"}
+    assert found.keys() - shared - settings.keys() <= {"chat_template", "learning_rate"}
+    assert ("chat_template" in found) == (method != "continued-pretraining")
+
+
+def test_a_marked_answer_is_not_alone_in_its_batch():
+    with pytest.raises(HyperparametersInvalid) as caught:
+        parse("kto", {"per_device_train_batch_size": 1})
+    (problem,) = caught.value.problems
+    assert (problem.field, problem.message) == (
+        "per_device_train_batch_size",
+        "kto compares each answer with others of its batch, and 1 has no other",
+    )
+    assert problem.remedy == "Write 2 or more, and lower gradient_accumulation_steps."
+    assert parse("kto", {"per_device_train_batch_size": 2})["per_device_train_batch_size"] == 2
+    assert parse("dpo", {"per_device_train_batch_size": 1})["per_device_train_batch_size"] == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "raw", "message", "remedy"),
+    [
+        (
+            "supervised",
+            {"quantization": "nf4", "finetuning_type": "full"},
+            "a base model in 4 bits cannot be trained in full, only with an adapter",
+            "Remove it, or write `finetuning_type: lora`.",
+        ),
+        (
+            "supervised",
+            {"use_dora": True, "finetuning_type": "full"},
+            "belongs to an adapter, and finetuning_type is full",
+            "Remove it, or write `finetuning_type: lora`.",
+        ),
+        (
+            "dpo",
+            {"max_length": 9},
+            "belongs to plain texts, and conversations are read whole",
+            "Remove it; `prepare: {max_tokens: ...}` limits an example.",
+        ),
+        (
+            "continued-pretraining",
+            {"thinking": "on"},
+            "belongs to conversations, and plain texts are read as they are",
+            "Remove it.",
+        ),
+        (
+            "supervised",
+            {"beta": 0.1},
+            "belongs to `method: dpo` and `kto`",
+            "Remove it, or change `method`.",
+        ),
+        (
+            "kto",
+            {"loss_type": "ipo"},
+            "belongs to `method: dpo`",
+            "Remove it, or change `method`.",
+        ),
+    ],
+)
+def test_a_setting_of_something_else_says_what_it_belongs_to(method, raw, message, remedy):
+    with pytest.raises(HyperparametersInvalid) as caught:
+        parse(method, raw)
+    (problem,) = caught.value.problems
+    assert (problem.field, problem.message, problem.remedy) == (next(iter(raw)), message, remedy)
+
+
+@pytest.mark.parametrize("key", ["layers_to_transform", "modules_to_save", "target_parameters"])
+def test_order_and_repetitions_of_choices_make_no_other_identity(key):
+    values = [3, 0, 3] if key == "layers_to_transform" else ["나", "a", "나"]
+    once = sorted(set(values))
+    assert parse("supervised", {key: values}) == parse("supervised", {key: once})
+    assert parse("supervised", {key: values})[key] == once
+
+
+@pytest.mark.parametrize(
+    ("tokens", "length", "fits"), [(1024, 1024, True), (1023, 1024, False), (8, 8, True)]
+)
+def test_a_batch_has_room_for_a_whole_block(tokens, length, fits):
+    raw = {"max_tokens_per_batch": tokens, "max_length": length}
+    if fits:
+        assert "per_device_train_batch_size" not in parse("continued-pretraining", raw)
+        return
+    with pytest.raises(HyperparametersInvalid) as caught:
+        parse("continued-pretraining", raw)
+    (problem,) = caught.value.problems
+    assert problem.remedy == f"Raise it to {length} or more, or lower max_length."
+
+
 def test_all_problems_are_told_at_once():
     with pytest.raises(HyperparametersInvalid) as caught:
         parse("supervised", {"r": 0, "n_epochs": 1, "learning_rate": "x", "weight_decay": -1})
