@@ -4,6 +4,7 @@ import json
 
 import pytest
 from hypothesis import given as given_any
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from backends.contract.completions import Completion
@@ -184,6 +185,7 @@ ARGUMENTS = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given_any(st.lists(st.tuples(st.sampled_from(["f", "g"]), ARGUMENTS), max_size=4), st.randoms())
 def test_calls_are_equal_in_any_order_of_calls_and_keys_and_in_any_spelling(made, random):
     expected = reference(*(call(name, arguments) for name, arguments in made))

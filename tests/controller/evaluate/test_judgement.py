@@ -1,7 +1,7 @@
 """Gates that ask how sure it is: better, not worse by the margin, worse, cannot tell."""
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from controller.evaluate.judgement import Evidence, Holds, evidence_of, judge
@@ -101,6 +101,7 @@ SIDES = [(">=", True), ("<=", True), ("==", True), (">", False), ("<", False)]
 
 
 @pytest.mark.parametrize(("operator", "holds"), SIDES)
+@settings(deadline=None)
 @given(score=THOUSANDTHS, other=THOUSANDTHS)
 @example(score=300, other=100)
 @example(score=650, other=700)
@@ -115,6 +116,7 @@ def test_a_difference_of_just_the_offset_is_equal_whatever_binary_fractions_make
 
 
 @pytest.mark.parametrize(("operator", "holds"), SIDES)
+@settings(deadline=None)
 @given(THOUSANDTHS)
 @example(9)
 def test_milliseconds_and_seconds_are_the_same_limit(operator, holds, ms):

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.contract.completions import Completion
@@ -128,6 +128,7 @@ def test_equal_answers_to_one_question_have_one_id(changes, are_equal):
     assert found["candidate"] != answer_ids(line(id="2", **changes))["candidate"]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20), st.lists(st.sampled_from(["{}", "[", "1e5", '"x"']), max_size=2))
 def test_a_kept_answer_has_the_id_that_it_had_when_it_was_given(text, arguments):
     """Sheets are written from the file of an evaluation, and read beside the answers themselves."""

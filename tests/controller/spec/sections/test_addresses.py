@@ -1,7 +1,7 @@
 """Addresses in `ftctl.yaml`: stores, run folders of machines, trackers, and where tokens are sent."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.pydantic_errors import InvalidValue
@@ -66,6 +66,7 @@ def test_what_names_no_store_is_refused_with_a_remedy(
     assert "secret" not in found[0]
 
 
+@settings(deadline=None)
 @given(
     st.text(st.characters(codec="utf-8"), max_size=30) | st.from_regex(r"[a-zA-Z]{1,3}://.{0,20}")
 )
