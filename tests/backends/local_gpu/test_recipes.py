@@ -57,3 +57,62 @@ def test_plain_texts_are_no_exception(recipes):
     raw = {"finetuning_type": "full"}
     assert recipes(PLAIN, "BF16", raw, "continued-pretraining")
     assert not recipes(PLAIN, "BF16", {}, "continued-pretraining")
+
+
+THINKS = "{% for m in messages %}{{ m.content }}{% endfor %}<think>"
+PLAINLY = "{% for m in messages %}{{ m.content }}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "raw", "method", "expected"),
+    [
+        (THINKS, {}, "supervised", True),
+        (THINKS, {}, "dpo", True),
+        ("<|channel|>" + PLAINLY, {}, "supervised", True),
+        (PLAINLY, {}, "supervised", False),
+        (PLAINLY, {"thinking": "on"}, "supervised", True),
+        (PLAINLY, {"thinking": "off"}, "supervised", False),
+        # A template that replaces the model's own is what examples are rendered with.
+        (THINKS, {"chat_template": "chatml"}, "supervised", False),
+        (None, {}, "supervised", False),
+        (None, {"thinking": "on"}, "supervised", True),
+        # Plain texts have no template.
+        (THINKS, {}, "continued-pretraining", False),
+    ],
+)
+def test_recipe_2_is_for_templates_that_it_renders_otherwise(
+    recipes, tmp_path, template, raw, method, expected
+):
+    if template is not None:
+        (tmp_path / "chat_template.jinja").write_text(template)
+    assert recipes(PLAIN, "BF16", raw, method) is expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"target_modules": ["model.lm_head"]}, True),
+        ({"target_modules": ["lm_head_proj", "my.lm_heads"]}, False),
+        ({"target_modules": "all-linear"}, False),
+    ],
+)
+def test_an_adapter_on_the_output_layer_is_known_by_the_last_part_of_its_name(
+    recipes, raw, expected
+):
+    assert recipes(PLAIN, "F32", raw) is expected
+
+
+@pytest.mark.parametrize(
+    ("config", "precision", "expected"),
+    [
+        ({"dtype": "float32"}, None, False),
+        ({"dtype": "float16"}, None, True),
+        ({"dtype": None, "torch_dtype": "bfloat16"}, None, True),
+        ({"dtype": "float32", "torch_dtype": "bfloat16"}, None, False),
+        # What is stored counts, whatever the settings say of it.
+        ({"dtype": "bfloat16"}, "F32", False),
+        ({"dtype": "float32"}, "F16", True),
+    ],
+)
+def test_full_tuning_is_stored_in_the_precision_of_its_base(recipes, config, precision, expected):
+    assert recipes(PLAIN | config, precision, {"finetuning_type": "full"}) is expected
