@@ -47,7 +47,9 @@ def weights_digest(folder: Path) -> str:
 
 def special_text(settings: Mapping[str, Any], key: str) -> str | None:
     """Return a special token's text as `tokenizer_config.json` gives it."""
-    return _text(settings[key]) if settings.get(key) else None
+    token = settings.get(key)
+    text = token.get("content") if isinstance(token, Mapping) else token
+    return text if isinstance(text, str) and text else None
 
 
 def special_of(folder: Path) -> dict[int, str]:
@@ -55,8 +57,9 @@ def special_of(folder: Path) -> dict[int, str]:
     raw = read_json(folder / "tokenizer.json") or {}
     added = raw.get("added_tokens")
     return {
-        int(token["id"]): str(token["content"])
+        token["id"]: str(token["content"])
         for token in (added if isinstance(added, list) else [])
+        if isinstance(token, dict) and isinstance(token.get("id"), int)
         if token.get("special") and token.get("content")
     }
 
@@ -82,7 +85,11 @@ def template_sources(folder: Path, shipped: str | None, *, chatml: bool = False)
     if isinstance(inside, str):
         return {"default": inside}
     if isinstance(inside, list):
-        named = {str(entry["name"]): str(entry["template"]) for entry in inside}
+        named = {
+            str(entry["name"]): str(entry["template"])
+            for entry in inside
+            if isinstance(entry, dict) and entry.keys() >= {"name", "template"}
+        }
         if "default" in named:
             return named
     raise BackendError(
@@ -118,7 +125,3 @@ def text_recipe(folder: Path, shipped: str | None, *, thinking: bool) -> int | N
     except BackendError:
         return None
     return 2 if any(_THINKS.search(source) for source in sources.values()) else 1
-
-
-def _text(token: object) -> str:
-    return str(token["content"]) if isinstance(token, Mapping) else str(token)

@@ -248,11 +248,10 @@ def _eos(folder: Path, tokenizer: Tokenizer) -> set[int]:
     found: set[int] = set()
     for name in ("generation_config.json", "config.json"):
         named = (read_json(folder / name) or {}).get("eos_token_id")
-        found |= {
-            int(number)
-            for number in (named if isinstance(named, list) else [named])
-            if number is not None
-        }
+        for number in named if isinstance(named, list) else [named]:
+            # Some files have a number in quotes; what is no number names no token.
+            if isinstance(number, int) or (isinstance(number, str) and number.isdecimal()):
+                found.add(int(number))
     text = special_text(read_json(folder / "tokenizer_config.json") or {}, "eos_token")
     if text is not None and (number := tokenizer.token_to_id(text)) is not None:
         found.add(number)
