@@ -4,6 +4,7 @@ A file becomes visible when its contents are verified, so what is visible is com
 that a crash or Ctrl-C ended continues where it stopped. Needs huggingface_hub.
 """
 
+import errno
 import hashlib
 import logging
 import os
@@ -34,6 +35,9 @@ _GB: Final = 1e9
 _ROOM: Final = 50_000_000
 """Bytes that a disk must have left after a download."""
 _WAIT_S: Final = 0.5
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_ELSEWHERE: Final = "Make room, or set HF_HUB_CACHE to a folder on another disk."
+_WRITABLE: Final = "Set HF_HUB_CACHE to a folder that you may write."
 
 
 def unreported(done: int, total: int) -> None:
@@ -99,11 +103,10 @@ def download(
         meter = _Meter(report, total - left, total)
         for file in files:
             _place(model, file, repository, meter)
-    except PermissionError as error:
-        raise MachineFailed(
-            f"the hub's cache cannot be written: {error}",
-            "Set HF_HUB_CACHE to a folder that you may write.",
-        ) from error
+    except OSError as error:
+        # Errors of the network have other names by now: this one is of the disk.
+        remedy = _ELSEWHERE if error.errno in _FULL else _WRITABLE
+        raise MachineFailed(f"the hub's cache cannot be written: {error}", remedy) from error
 
 
 class _Meter:
@@ -223,7 +226,7 @@ def _require_room(model: HubModel, left: int, repository: Path) -> None:
         raise MachineFailed(
             f"{model.id} needs {_in_words(left)} more, and the disk of {repository} has "
             f"{_in_words(free)} left",
-            "Make room, or set HF_HUB_CACHE to a folder on another disk.",
+            _ELSEWHERE,
         )
 
 

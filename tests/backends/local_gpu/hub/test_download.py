@@ -1,7 +1,6 @@
 """Downloads into the hub's cache, file by file: what is kept, counted, verified and refused."""
 
 import hashlib
-import os
 from pathlib import Path
 
 import pytest
@@ -153,6 +152,39 @@ def test_a_file_that_the_hub_damages_is_removed_and_named(hub, repository, name)
     assert not (repository / "snapshots" / FIRST / name).exists()
 
 
+@pytest.mark.usefixtures("hub")
+def test_a_file_that_ends_too_early_is_named_and_what_came_is_kept(repository):
+    longer = HubFile(name=LARGE.name, size=LARGE.size + 9, digest=LARGE.digest)
+    with pytest.raises(BaseModelUnknown) as caught:
+        told_by(repository, [longer])
+    assert caught.value.message == (
+        "the hub broke off in the middle of model.safetensors of acme/tiny"
+    )
+    assert caught.value.remedy.startswith("Type the command again: what was downloaded stays")
+    assert bytes_left([longer], repository) == 9
+    assert not (repository / "snapshots").exists()
+
+
+def test_a_server_that_is_away_during_a_download_is_named(monkeypatch, repository):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    # Its client tries five times, a second apart, before it gives up.
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
+    with pytest.raises(BaseModelUnknown, match="the hub does not answer about acme/tiny") as caught:
+        told_by(repository, [LARGE])
+    assert caught.value.remedy.startswith("Check the network.")
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_cache_is_made_where_there_is_none(tmp_path):
+    repository = tmp_path / "새" / "hub" / "models--acme--tiny"
+    told_by(repository)
+    assert missing(MODEL, repository) == []
+    # Locks are beside the models, where the library's own are.
+    names = {path.parent.name for path in repository.parent.rglob("*.lock")}
+    assert names == {"models--acme--tiny"}
+    assert (repository.parent / ".locks").is_dir()
+
+
 def test_a_file_that_is_gone_from_the_hub_is_named(hub, repository):
     del hub.files["acme/tiny"]["model.safetensors"]
     try:
@@ -209,11 +241,24 @@ def test_a_full_disk_does_not_matter_where_nothing_is_left_to_download(repositor
     assert missing(MODEL, repository) == [SMALL]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 @pytest.mark.usefixtures("hub")
 def test_a_cache_that_cannot_be_written_is_named(tmp_path):
-    folder = tmp_path / "cache"
-    folder.mkdir(mode=0o500)
-    with pytest.raises(MachineFailed, match="the hub's cache cannot be written") as caught:
-        told_by(folder / "models--acme--tiny")
+    (tmp_path / "cache").write_text("a file in its place")
+    with pytest.raises(MachineFailed) as caught:
+        told_by(tmp_path / "cache" / "models--acme--tiny")
+    assert caught.value.message.startswith("the hub's cache cannot be written: ")
+    assert str(tmp_path / "cache") in caught.value.message
     assert caught.value.remedy == "Set HF_HUB_CACHE to a folder that you may write."
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is full")
+@pytest.mark.usefixtures("hub")
+def test_a_disk_that_is_full_in_the_middle_is_named(repository):
+    part = repository / "blobs" / f"{LARGE.digest}.ftctl.incomplete"
+    part.symlink_to("/dev/full")
+    with pytest.raises(MachineFailed, match="the hub's cache cannot be written: ") as caught:
+        told_by(repository, [LARGE])
+    assert "No space left on device" in caught.value.message
+    assert caught.value.remedy == "Make room, or set HF_HUB_CACHE to a folder on another disk."
+    part.unlink()
+    assert told_by(repository, [LARGE])[-1] == (len(WEIGHTS),) * 2
