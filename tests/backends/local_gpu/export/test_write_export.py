@@ -364,22 +364,17 @@ def process_ids(word):
     return [int(path.parent.name) for path in lines if word in path.read_bytes().decode()]
 
 
-@pytest.mark.parametrize("form", ["adapter", "merged", "vllm"])
-def test_an_adapter_that_another_program_trained_is_exported(
-    form, backend, base_folder, make_request, export, tmp_path
+def test_an_adapter_that_another_program_trained_is_exported_whole(
+    backend, base_folder, make_request, export, tmp_path
 ):
     folder = make_adapter(base_folder, tmp_path / "foreign")
     request = make_request(r=4, lora_alpha=8, use_rslora=False)
     job = backend.take_over(request, folder)
     run = RunDir(path=backend.weights_folder(job.result.model_id).parent)
-    target, facts, _ = export(run, form)
+    target, facts, _ = export(run, "merged")
     assert facts["checks"][0]["equal"] == facts["checks"][0]["answers"] == 3
     assert facts["trained_weights"] == job.result.facts["weights_digest"]
-    if form == "merged":
-        card = (target / "README.md").read_text()
-        assert f"| fingerprint | `{request.fingerprint}` |" in card
-        assert (
-            "\nModel with an adapter that another program trained, and that ftctl adopted.\n"
-            in card
-        )
-        assert "loss" not in card
+    card = (target / "README.md").read_text()
+    assert f"| fingerprint | `{request.fingerprint}` |" in card
+    assert "\nModel with an adapter that another program trained, and that ftctl adopted.\n" in card
+    assert "loss" not in card
