@@ -1,58 +1,15 @@
 """Rows of JSONL, JSON, CSV and TSV, and what is said of files that are broken."""
 
-import gzip
 import json
-from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.data.errors import DataError
 from controller.data.readers import csv_table, jsonl, parse_line, read_rows
-from controller.data.sources.inspect_file import changed_since, inspect_file
 from controller.data.sources.source_file import CHUNK, SourceFile
-from controller.spec.data import Source
-
-
-def source_file(path: Path, file_format: str = "", **said) -> SourceFile:
-    file_format = (
-        file_format or path.name.removesuffix(".gz").removesuffix(".zst").rpartition(".")[2]
-    )
-    info = inspect_file(
-        path, path.parent / "looks", file_format=file_format, encoding=said.get("encoding")
-    )
-    return SourceFile(
-        path=path,
-        display_path=path.name,
-        format=file_format,
-        info=info,
-        source=Source.model_validate({"path": path.name, **said}),
-    )
-
-
-@pytest.fixture
-def read(tmp_path: Path):
-    def read_text(name: str, content: str | bytes, **said) -> list:
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return [
-            (row.line or line, row.message) if isinstance(row, DataError) else (line, row)
-            for line, row in read_rows(source_file(path, **said))
-        ]
-
-    return read_text
-
-
-def zstd(content: bytes) -> bytes:
-    packed = pa.BufferOutputStream()
-    with pa.CompressedOutputStream(packed, "zstd") as stream:
-        stream.write(content)
-    return packed.getvalue().to_pybytes()
-
-
-PACK = {"gz": gzip.compress, "zst": zstd}
+from tests.controller.data.sources.source_files import PACK, source_file
 
 
 @pytest.mark.parametrize(
@@ -168,15 +125,6 @@ def test_an_array_is_read_across_the_ends_of_its_chunks(read, size):
     assert [row for _, row in read("a.json", text)] == rows
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp949"])
-def test_every_encoding_across_the_ends_of_chunks(read, encoding):
-    # An odd number of bytes before them, so that characters straddle the ends of chunks.
-    text = "q\nx" + "가나다라마바사\n" * 120_000
-    rows = read("a.csv", text.encode(encoding))
-    assert rows[0] == (2, {"q": "x가나다라마바사"})
-    assert rows[-1] == (120_001, {"q": "가나다라마바사"})
-
-
 ROWS = [{"질문": f"어때요, {n}번?", "답": f'"좋아요"\n{n}'} for n in range(50)]
 
 
@@ -200,171 +148,6 @@ def test_the_same_rows_come_from_every_form_of_a_file(read, file_format, encodin
         content = as_text(file_format, end).encode(encoding)
         packed = PACK[pack[1:]](content) if pack else content
         assert [row for _, row in read(f"a.{file_format}{pack}", packed)] == ROWS
-
-
-@pytest.mark.parametrize("encoding", ["shift_jis", "utf-16-le", "UTF8", "cp1252", "utf-32"])
-def test_the_encoding_that_is_given_is_used(read, encoding):
-    text = "q\nとても\n" if encoding == "shift_jis" else "q\ncafé\n"
-    assert read("a.csv", text.encode(encoding), encoding=encoding) == [(2, {"q": text[2:-1]})]
-    assert read("a.csv", ("\ufeff" + text).encode("utf-16-le"), encoding="utf-16-le") == [
-        (2, {"q": text[2:-1]})
-    ]
-
-
-@pytest.mark.parametrize(
-    ("content", "line", "message"),
-    [
-        (b"", None, "the file is empty"),
-        (b"\xef\xbb\xbf \n\n", None, "the file is empty"),
-        (b"q\nab\0c\n", 2, "a NUL byte"),
-        ("q\n한글\n".encode("utf-16-le"), 1, "a NUL byte"),
-        ("q\n한글\n".encode() + b"\xff\n", 3, "byte 0xff is neither UTF-8 nor CP949"),
-        ("q\n한글\n한글\n".encode("cp949") + b"\xff\xff\n", 4, "byte 0xff is neither UTF-8 nor CP949"),
-        ("q\n한글\n카페 ".encode() + "한글".encode("cp949"), 3, "byte 0xc7 is neither UTF-8 nor CP949"),
-        # Korean in UTF-8 that is also CP949, though not Korean: the file is broken, not CP949.
-        ("q\n갇것\n".encode() + b"don\x92t\n", 3, "byte 0x92 is not UTF-8"),
-        # Windows' English is CP949 too, with letters that hardly any Korean word has.
-        (b"q\ndon\x92t we\x92ll\n", 2, "byte 0x92 is not UTF-8"),
-        (b"\xff\xfe" + "q\n한".encode("utf-16-le") + b"\xd8", 2, "invalid UTF-16"),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("pack", ["", "gz", "zst"])
-def test_unreadable_bytes_are_said_with_their_line(tmp_path, content, line, message, pack):
-    path = tmp_path / "a.csv"
-    path.write_bytes(PACK[pack](content) if pack else content)
-    with pytest.raises(DataError) as caught:
-        inspect_file(path, tmp_path / "looks", file_format="csv")
-    assert (caught.value.line, caught.value.message) == (line, message)
-
-
-@pytest.mark.parametrize(
-    ("content", "encoding", "line", "message"),
-    [
-        ("q\n한글\n".encode("cp949"), "utf-8", 2, "byte 0xc7 is not utf-8"),
-        ("q\n한글\n".encode(), "euc-kr", 2, "byte 0xed is not euc-kr"),
-        (b"q\n\x81\n", "cp1252", 2, "byte 0x81 is not cp1252"),
-        (b"q\na\0\n", "latin-1", 2, "a NUL byte"),
-        (b"xn--abc-.\n", "idna", 1, "the text is not idna"),
-        (b"q\na\n", "utf-9", None, "there is no encoding 'utf-9'"),
-        (b"q\na\n", "rot13", None, "there is no encoding 'rot13'"),
-        (b"q\na\n", "base64", None, "there is no encoding 'base64'"),
-    ],
-)
-def test_what_is_not_in_the_given_encoding_is_said(tmp_path, content, encoding, line, message):
-    path = tmp_path / "a.csv"
-    path.write_bytes(content)
-    with pytest.raises(DataError) as caught:
-        inspect_file(path, tmp_path / "looks", file_format="csv", encoding=encoding)
-    assert (caught.value.line, caught.value.message) == (line, message)
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
-def test_an_encoding_whose_mark_is_not_there_says_which_need_none(tmp_path, encoding):
-    path = tmp_path / "a.csv"
-    path.write_text("q\n한글\n", encoding=f"{encoding}-le")
-    with pytest.raises(DataError, match="does not begin with a byte order mark") as caught:
-        inspect_file(path, tmp_path / "looks", file_format="csv", encoding=encoding)
-    assert f"encoding: {encoding}-le" in caught.value.remedy
-    assert (
-        inspect_file(path, tmp_path / "looks", file_format="csv", encoding=f"{encoding}-le").first
-        == "q"
-    )
-
-
-@pytest.mark.parametrize(
-    ("content", "encoding"),
-    [
-        (b"plain", "utf-8-sig"),
-        ("한글".encode(), "utf-8-sig"),
-        ("한글".encode("utf-8-sig"), "utf-8-sig"),
-        ("한글".encode("utf-16"), "utf-16"),
-        ("한글".encode("utf-16-be").join([b"\xfe\xff", b""]), "utf-16"),
-        ("치약, 똠방각하".encode("cp949"), "cp949"),
-    ],
-)
-def test_the_encoding_is_found(tmp_path, content, encoding):
-    path = tmp_path / "a.csv"
-    path.write_bytes(content)
-    assert inspect_file(path, tmp_path / "looks", file_format="csv").encoding == encoding
-
-
-LINES = "".join(f'{{"a":{n}}}\n' for n in range(50_000)).encode()
-
-
-@pytest.mark.parametrize("pack", ["gz", "zst"])
-@pytest.mark.parametrize("share", [0.3, 0.9])
-def test_packed_data_that_was_cut_off_is_said(tmp_path, pack, share):
-    path = tmp_path / f"a.jsonl.{pack}"
-    whole = PACK[pack](LINES)
-    path.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(DataError) as caught:
-        inspect_file(path, tmp_path / "looks", file_format="jsonl")
-    name = {"gz": "gzip", "zst": "zstd"}[pack]
-    assert caught.value.message == f"the {name} data ends too early: the file was cut off"
-    # A part of zstd is unpacked whole or not at all.
-    assert caught.value.line > 1000 * (pack == "gz")
-
-
-@pytest.mark.parametrize("pack", ["gz", "zst"])
-def test_packed_data_that_is_damaged_is_said(tmp_path, pack):
-    path = tmp_path / f"a.jsonl.{pack}"
-    whole = bytearray(PACK[pack](LINES))
-    whole[len(whole) // 3 : len(whole) // 2] = b"\xff" * (len(whole) // 2 - len(whole) // 3)
-    path.write_bytes(whole)
-    with pytest.raises(DataError) as caught:
-        inspect_file(path, tmp_path / "looks", file_format="jsonl")
-    assert "data is damaged" in caught.value.message
-
-
-@pytest.mark.parametrize("pack", ["gz", "zst"])
-def test_packed_data_in_several_parts_is_read_whole(read, pack):
-    content = PACK[pack](b'{"a":1}\n') + PACK[pack](b'{"a":2}\n')
-    assert read(f"a.jsonl.{pack}", content) == [(1, {"a": 1}), (2, {"a": 2})]
-
-
-def test_a_file_that_changed_is_noticed_at_its_end(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_text('{"a":1}\n' * 10)
-    source = source_file(path)
-    path.write_text('{"a":2}\n' * 10)
-    *rows, (line, problem) = read_rows(source)
-    assert (len(rows), line) == (10, 10)
-    assert problem.message == "the file changed while it was read"
-
-
-@pytest.mark.parametrize(
-    "content", ['{"a":1}\n' * 100_000, b"\xff\xfe\xff" * 300_000, "", '[{"a":']
-)
-def test_a_file_that_changes_between_two_rows_is_noticed(tmp_path, content):
-    path = tmp_path / "a.jsonl"
-    path.write_text('{"a":1}\n' * 400_000)
-    source = source_file(path)
-    rows = read_rows(source)
-    next(rows)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    (*_, (_, last)) = rows
-    assert last.message == "the file changed while it was read"
-
-
-def test_whoever_stops_reading_can_ask_whether_the_file_changed(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_text('{"a":1}\n' * 10)
-    source = source_file(path)
-    next(read_rows(source))
-    assert changed_since(source) is None
-    path.touch()
-    assert changed_since(source) is None
-    path.write_text('{"a":2}\n' * 10)
-    assert changed_since(source).message == "the file changed while it was read"
-
-
-def test_a_file_that_went_away_is_said(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_text('{"a":1}\n')
-    source = source_file(path)
-    path.unlink()
-    ((_, problem),) = read_rows(source)
-    assert problem.message == "cannot be read: No such file or directory"
 
 
 values = st.recursive(
