@@ -4,7 +4,6 @@ The stand-in answers the calls of the scripts as Forgejo's documentation says; n
 """
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -13,15 +12,12 @@ import sys
 import pytest
 import yaml
 
+from tests.controller.server.serve_helpers import serving
 from tests.workflows.harness import expressions
 from tests.workflows.harness.hub import Hub
-from tests.workflows.harness.machine import Image, Machine
+from tests.workflows.harness.machine import Machine
 from tests.workflows.harness.second import BASE, KEY, ROOT, SPEC, publish_own, rows
 from tests.workflows.repositories import ENVIRONMENT, LOCKFILE, git
-
-sys.path.insert(0, str(ROOT / "tests/controller/server"))
-
-from serve_helpers import serving
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,16 +25,7 @@ pytestmark = [
         shutil.which("bash") is None or shutil.which("git") is None, reason="needs bash and git"
     ),
 ]
-SITE = [
-    one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one and one != str(ROOT)
-]
 NAME, FILE = "acme/models", ".forgejo/workflows/fine-tunes.yml"
-
-
-@pytest.fixture(scope="module")
-def image(tmp_path_factory):
-    base = tmp_path_factory.getbasetemp()
-    return Image(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base, SITE)
 
 
 class Forge:
@@ -151,10 +138,8 @@ class Forge:
 
 
 @pytest.fixture
-def forge(tmp_path, image):
-    folder = tmp_path / "trainer"
-    folder.mkdir()
-    with serving(folder) as server:
+def forge(tmp_path, image, trainer):
+    with serving(trainer) as server:
         made = Forge(tmp_path, image, server)
         yield made
         made.hub.close()

@@ -4,20 +4,14 @@ Real git repositories, the package installed by the action, a server that trains
 GitHub's own endpoints.
 """
 
-import os
 import shutil
-import sys
 
 import pytest
 
 from controller.lockfile.model import parse_lockfile
-from tests.workflows.harness.machine import Image
-from tests.workflows.harness.second import KEY, ROOT, Second, rows
+from tests.controller.server.serve_helpers import serving
+from tests.workflows.harness.second import KEY, Second, rows
 from tests.workflows.repositories import git
-
-sys.path.insert(0, str(ROOT / "tests/controller/server"))
-
-from serve_helpers import serving
 
 pytestmark = [
     pytest.mark.slow,
@@ -25,23 +19,12 @@ pytestmark = [
         shutil.which("bash") is None or shutil.which("git") is None, reason="needs bash and git"
     ),
 ]
-SITE = [
-    one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one and one != str(ROOT)
-]
-
-
-@pytest.fixture(scope="module")
-def image(tmp_path_factory):
-    base = tmp_path_factory.getbasetemp()
-    return Image(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base, SITE)
 
 
 @pytest.fixture
-def second(tmp_path, image):
+def second(tmp_path, image, trainer):
     """A second repository whose first model is in production, and a pull request for another."""
-    folder = tmp_path / "trainer"
-    folder.mkdir()
-    with serving(folder) as server:
+    with serving(trainer) as server:
         made = Second(tmp_path, image, server.url, options=("--set", "approve=plan"))
         made.trainer = server
         made.repository["people"] |= {"owner": "admin", "reader": "read"}

@@ -1,11 +1,6 @@
 """Fine-tunes at `ftctl serve`, made with the official SDK, adopted into another repository."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
-
-from serve_helpers import BASE, TOKEN, lines, serving, until, upload
+from tests.controller.server.serve_helpers import BASE, TOKEN, lines, serving, until, upload
 
 
 def test_twelve_models_of_a_server_of_ftctl_are_adopted(shell, tmp_path, monkeypatch):

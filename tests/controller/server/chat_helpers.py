@@ -2,11 +2,10 @@
 
 import threading
 
-from serve_helpers import BASE, Trainer
-
 from backends.contract.completions import Chunk
 from backends.contract.errors import ModelMissing
 from controller.lockfile.model import Build, DataFacts, Entry, Lockfile, PartFacts, dump_lockfile
+from tests.controller.server.serve_helpers import BASE, Trainer
 
 HELLO = [{"role": "user", "content": "안녕?"}]
 

@@ -1,13 +1,8 @@
 """A server for each test that asks for one."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from serve_helpers import serving
+from tests.controller.server.serve_helpers import serving
 
 
 @pytest.fixture

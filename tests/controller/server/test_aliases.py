@@ -6,10 +6,10 @@ from urllib.parse import quote
 
 import openai
 import pytest
-from chat_helpers import HELLO, Talking, ask, record
-from serve_helpers import BASE, TOKEN, refused, serving
 
 from controller.help import FOLDER
+from tests.controller.server.chat_helpers import HELLO, Talking, ask, record
+from tests.controller.server.serve_helpers import BASE, TOKEN, refused, serving
 from tests.openai_api.description import errors, named
 
 OLD = "ft:gpt-4o-mini-2024-07-18:acme:triage:AbC"

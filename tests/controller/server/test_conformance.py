@@ -5,8 +5,8 @@ import json
 import httpx2
 import openai
 import pytest
-from serve_helpers import BASE, TOKEN, lines, serving, until, upload
 
+from tests.controller.server.serve_helpers import BASE, TOKEN, lines, serving, until, upload
 from tests.openai_api.description import description, errors, named
 
 

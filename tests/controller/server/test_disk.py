@@ -5,11 +5,11 @@ import itertools
 import os
 
 import pytest
-from chat_helpers import record
-from serve_helpers import BASE, Trainer, lines, serving, upload
 
 from controller.cli import run
 from controller.spec.settings import load_settings
+from tests.controller.server.chat_helpers import record
+from tests.controller.server.serve_helpers import BASE, Trainer, lines, serving, upload
 
 
 @pytest.fixture(scope="module")

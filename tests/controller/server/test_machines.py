@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from serve_helpers import BASE, lines, process, serving, until, upload
 
 from backends.contract.jobs import Hardware as Wanted
 from backends.launchers import table
@@ -17,6 +16,7 @@ from controller.spec.sections.hardware import Hardware
 from controller.spec.sections.machines import MachineSettings, machines_of
 from controller.spec.settings import load_settings
 from tests.backends.local_gpu.machines.scheduler import Scheduler
+from tests.controller.server.serve_helpers import BASE, lines, process, serving, until, upload
 from tests.tiny_base import make_base
 
 ROOT = Path(__file__).parents[3]

@@ -2,8 +2,6 @@
 
 import anyio
 import pytest
-from chat_helpers import record
-from serve_helpers import BASE, Trainer
 
 from backends.contract.errors import BackendError
 from controller.lockfile.early import PullRecord
@@ -16,6 +14,8 @@ from controller.server.jobs.job_record import JobRecord
 from controller.server.jobs.job_store import JobStore
 from controller.server.models import Catalog
 from controller.spec.settings import ServeSettings
+from tests.controller.server.chat_helpers import record
+from tests.controller.server.serve_helpers import BASE, Trainer
 from tests.workflows.repositories import git
 
 OFFERED = [f"../models/{BASE}", "org/hub"]

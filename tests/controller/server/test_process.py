@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from serve_helpers import BASE, lines, process, refused, until, upload
 
 from controller.cli.serve import command
 from controller.errors import FtctlError, InvalidInput, LockHeld
+from tests.controller.server.serve_helpers import BASE, lines, process, refused, until, upload
 from tests.tiny_base import make_base
 
 

@@ -1,11 +1,10 @@
 """`method: prompt` with a real model: recorded, measured, served, and prompted again from elsewhere."""
 
 import pytest
-from serve_helpers import BASE, TOKEN
-from test_process import process
 
 from controller.cli import run
 from controller.lockfile.store import read_lockfile
+from tests.controller.server.serve_helpers import BASE, TOKEN, process
 from tests.tiny_base import make_base
 
 OLD = "ft:gpt-4o-mini-2024-07-18:acme:faq:AbC"

@@ -5,11 +5,11 @@ import shutil
 
 import openai
 import pytest
-from chat_helpers import HELLO, Talking, ask, record
-from serve_helpers import BASE, refused, serving
 
 from controller.lockfile.model import DataFacts, PartFacts, dump_lockfile, parse_lockfile
 from controller.prompted.examples import choose_shots, shots_digest
+from tests.controller.server.chat_helpers import HELLO, Talking, ask, record
+from tests.controller.server.serve_helpers import BASE, refused, serving
 
 OLD = "ft:gpt-4o-mini-2024-07-18:acme:triage:AbC"
 SYSTEM = "상담원처럼 답하세요."

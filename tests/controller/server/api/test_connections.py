@@ -10,12 +10,12 @@ from contextlib import ExitStack, suppress
 
 import openai
 import pytest
-from chat_helpers import Talking, ask
-from serve_helpers import BASE, TOKEN, Trainer, serving
 
 from controller.server.api import listener
 from controller.server.api.quiet_log import Sparing, on_loop_error
 from controller.server.limits import Limits
+from tests.controller.server.chat_helpers import Talking, ask
+from tests.controller.server.serve_helpers import BASE, TOKEN, Trainer, serving
 
 LIMITS = Limits(
     poll_s=0.02, head_s=0.4, pause_s=0.4, connections=8, stalled_s=0.4, slowest_bytes_s=1 << 20

@@ -4,9 +4,9 @@ import json
 
 import openai
 import pytest
-from serve_helpers import BASE, TOKEN, Trainer, refused, serving, upload
 
 from controller.server.limits import Limits
+from tests.controller.server.serve_helpers import BASE, TOKEN, Trainer, refused, serving, upload
 
 
 @pytest.fixture

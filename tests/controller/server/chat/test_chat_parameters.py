@@ -2,11 +2,11 @@
 
 import openai
 import pytest
-from chat_helpers import HELLO, Talking
 from openai.types.chat import completion_create_params
-from serve_helpers import BASE, TOKEN, serving
 
 from controller.server.chat.chat_parameters import HARMLESS, UNSUPPORTED, ChatRequest
+from tests.controller.server.chat_helpers import HELLO, Talking
+from tests.controller.server.serve_helpers import BASE, TOKEN, serving
 
 TOOL = {"type": "function", "function": {"name": "hours", "parameters": {"type": "object"}}}
 

@@ -4,12 +4,12 @@ import threading
 import time
 
 import pytest
-from chat_helpers import HELLO, Engine, Talking, ask, record
-from serve_helpers import BASE, Trainer, refused, serving, until, upload
 
 from backends.contract.completions import Chunk, Completion
 from backends.contract.errors import ModelMissing
 from controller.server.limits import Limits
+from tests.controller.server.chat_helpers import HELLO, Engine, Talking, ask, record
+from tests.controller.server.serve_helpers import BASE, Trainer, refused, serving, until, upload
 
 
 @pytest.fixture

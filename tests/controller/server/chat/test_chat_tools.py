@@ -2,11 +2,11 @@
 
 import openai
 import pytest
-from chat_helpers import HELLO, Engine, Talking
-from serve_helpers import BASE, serving
 
 from backends.contract.completions import Chunk
 from backends.contract.errors import BackendError, PromptRefused, PromptTooLong
+from tests.controller.server.chat_helpers import HELLO, Engine, Talking
+from tests.controller.server.serve_helpers import BASE, serving
 
 TOOL = {"type": "function", "function": {"name": "hours", "parameters": {"type": "object"}}}
 ENDED = {"finish_reason": "stop", "prompt_tokens": 3, "completion_tokens": 9}

@@ -3,9 +3,9 @@
 import hashlib
 
 import pytest
-from serve_helpers import lines, refused, serving, upload
 
 from controller.server.limits import Limits
+from tests.controller.server.serve_helpers import lines, refused, serving, upload
 
 
 def test_a_file_is_kept_as_it_was_sent(server):

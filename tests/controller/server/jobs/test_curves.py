@@ -1,9 +1,8 @@
 """The losses of a job of this server, as the openai backend reads them."""
 
-from serve_helpers import BASE, TOKEN, serving, until, upload
-
 from backends.contract.backend import Endpoint
 from backends.openai.backend import OpenAIBackend
+from tests.controller.server.serve_helpers import BASE, TOKEN, serving, until, upload
 
 
 def test_our_own_backend_reads_the_losses_of_a_job(tmp_path):

@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from serve_helpers import Trainer
 
 from backends.contract.jobs import BaseModel
 from controller.server.api.errors import ApiError
 from controller.server.jobs.hyperparameters import as_json, to_backend
+from tests.controller.server.serve_helpers import Trainer
 
 MODEL = BaseModel(reference="base", revision=None, identity="base")
 

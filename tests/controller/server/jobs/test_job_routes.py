@@ -4,12 +4,20 @@ import time
 
 import openai
 import pytest
-from serve_helpers import BASE, Trainer, lines, refused, serving, until, upload
 
 from backends.contract import inspector
 from backends.testing import FAILS, GOES_WELL, INTERRUPTED_ONCE
 from backends.testing.words import WordInspector
 from controller.server.limits import Limits
+from tests.controller.server.serve_helpers import (
+    BASE,
+    Trainer,
+    lines,
+    refused,
+    serving,
+    until,
+    upload,
+)
 
 
 def create(client, file=None, **options):

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import anyio
 import anyio.from_thread
 import pytest
-from serve_helpers import BASE, Trainer, lines
 
 from backends.contract.errors import BackendError
 from backends.stores.objects import StoreUnavailable
@@ -21,6 +20,7 @@ from controller.server.limits import Limits
 from controller.server.models import Catalog
 from controller.server.record_store import new_id
 from controller.spec.settings import ServeSettings
+from tests.controller.server.serve_helpers import BASE, Trainer, lines
 
 SETTINGS = {"learning_rate": 1e-4, "num_train_epochs": 3}
 

@@ -1,10 +1,10 @@
 """A server that ends, however it does, and starts again goes on with everything."""
 
 import pytest
-from serve_helpers import BASE, Trainer, lines, serving, until, upload
 
 from backends.contract.errors import BackendError
 from controller.errors import FtctlError
+from tests.controller.server.serve_helpers import BASE, Trainer, lines, serving, until, upload
 
 
 def test_everything_is_there_after_a_restart(tmp_path):
