@@ -1,6 +1,7 @@
 """The folder of a worker on the disk of its own machine."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from backends.lock_files import try_lock
 SCRATCH: Final = "FTCTL_SCRATCH"
 """Environment variable: folder for the work of workers; a temporary one when it is not set."""
 _LOCK: Final = "worker.lock"
+_WORKER: Final = re.compile(r"[0-9a-f]{16}-[0-9]+(-node-[0-9]+)?-[0-9]+")
+"""Name of a worker's folder: its run, its node if that is not the first, and its claim."""
 BASES: Final = "bases"
 """Folder of base models, beside those of the workers, who share them."""
 
@@ -50,7 +53,8 @@ def scratch_folder(run: str, generation: int) -> Iterator[Path]:
 
 def _sweep(root: Path) -> None:
     for folder in root.iterdir():
-        if folder.name == BASES or not folder.is_dir():
+        # People may name a disk on which they have other folders too.
+        if not (_WORKER.fullmatch(folder.name) and (folder / _LOCK).exists()):
             continue
         try:
             lock = try_lock(folder / _LOCK)

@@ -263,12 +263,38 @@ def test_what_killed_workers_left_is_removed_and_what_lives_is_kept(tmp_path, mo
     monkeypatch.setenv(SCRATCH, str(tmp_path / "scratch"))
     (tmp_path / "scratch" / "bases" / "kept").mkdir(parents=True)
     with scratch_folder(NAME, 1) as first:
-        (tmp_path / "scratch" / "dead-1").mkdir()
+        dead = [tmp_path / "scratch" / name for name in (f"{NAME}-7", f"{NAME}-node-1-7")]
+        for folder in dead:
+            (folder / "runs" / NAME).mkdir(parents=True)
+            (folder / "worker.lock").touch()
         with scratch_folder(NAME, 2) as second:
             assert first.is_dir()
             assert second.is_dir()
-            assert not (tmp_path / "scratch" / "dead-1").exists()
+            assert not any(folder.exists() for folder in dead)
     assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["bases"]
+
+
+def test_nothing_of_others_is_removed_from_a_disk_that_workers_share_with_them(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv(SCRATCH, str(tmp_path / "scratch"))
+    theirs = (
+        "datasets/카페.csv",
+        "runs/1/worker.lock",
+        f"{NAME}/a",
+        "notes.txt",
+        f"{NAME}-1-old/b",
+    )
+    # A worker that begins now has its folder, and not yet its lock.
+    theirs += (f"{NAME}-3/runs",)
+    for name in theirs:
+        file = tmp_path / "scratch" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("mine")
+    with scratch_folder(NAME, 1):
+        pass
+    found = {path for path in (tmp_path / "scratch").rglob("*") if path.is_file()}
+    assert found == {tmp_path / "scratch" / name for name in theirs}
 
 
 def machine_of(runs):
