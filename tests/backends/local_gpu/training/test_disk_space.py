@@ -66,6 +66,35 @@ def test_a_full_disk_is_known_by_its_number(number):
     assert not room.is_about_room(OSError(errno.EACCES, "Permission denied"))
 
 
+@pytest.mark.parametrize(
+    ("error", "is_room"),
+    [
+        # Libraries write the words, and not always the number.
+        (RuntimeError("[enforce fail] . PytorchStreamWriter failed writing file data/3"), True),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), True),
+        (OSError("Disk quota exceeded"), True),
+        (OSError(errno.EIO, "Input/output error"), False),
+        (RuntimeError("sizes do not match"), False),
+    ],
+)
+def test_a_full_disk_is_known_by_the_words_of_libraries(error, is_room):
+    assert room.is_about_room(error) is is_room
+
+
+def test_a_disk_without_room_is_told_with_what_it_has(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=3_500_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert room.without_checkpoint(tmp_path, 2_500_000_000).startswith(
+        "no room for a checkpoint of 2.5 GB beside the model to come: 3.5 MB are left;"
+    )
+    with pytest.raises(BackendError) as caught:
+        room.require_room(tmp_path, 14_100_000_000)
+    assert caught.value.message == (
+        f"the trained model needs 14.1 GB, and the disk of {tmp_path} has 3.5 MB left"
+    )
+    assert caught.value.remedy.endswith("then `ftctl retry NAME`.")
+
+
 def test_the_speed_of_a_disk_is_measured_for_large_checkpoints(tmp_path):
     assert room.write_speed(tmp_path, 10**6) is None
     assert 1e4 < room.write_speed(tmp_path, 10**10) < 1e13
