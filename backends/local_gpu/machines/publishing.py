@@ -148,8 +148,20 @@ def fetch_checkpoint(
     return 0, skipped
 
 
-def reported_steps(store: SharedStore, stored: StoredRun) -> tuple[int, int]:
-    """Return the step that workers of a run have reached by their reports, and the steps lost before.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """What the workers of a run have reported together."""
+
+    step: int
+    """Step that they have reached."""
+    lost: int
+    """Steps that were lost before."""
+    spent_s: float
+    """Seconds of device time that all have used."""
+
+
+def reported_by_all(store: SharedStore, stored: StoredRun) -> Reported:
+    """Return what the workers of a run have reported.
 
     Args:
         store: The store.
@@ -158,7 +170,7 @@ def reported_steps(store: SharedStore, stored: StoredRun) -> tuple[int, int]:
     Raises:
         StoreError: The store does not answer.
     """
-    reached, lost = 0, 0
+    reached, lost, spent_s = 0, 0, 0.0
     for part in stored.parts(PROGRESS):
         for line in (store.read(part.key) or b"").splitlines():
             value = parse_json(line) or {}
@@ -167,7 +179,9 @@ def reported_steps(store: SharedStore, stored: StoredRun) -> tuple[int, int]:
             # A worker that says this continues so many steps before: nobody loses them twice.
             again = value.get("steps_lost", 0)
             reached, lost = reached - again, lost + again
-    return reached, lost
+            used_s = value.get("spent_s")
+            spent_s = max(spent_s, used_s) if isinstance(used_s, int | float) else spent_s
+    return Reported(step=reached, lost=lost, spent_s=spent_s)
 
 
 def send_halvings(store: SharedStore, run: RunDir, known: int) -> int:

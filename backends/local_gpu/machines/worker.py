@@ -50,7 +50,7 @@ from backends.local_gpu.machines.publishing import (
     fetch_checkpoint,
     fetch_halvings,
     record_result,
-    reported_steps,
+    reported_by_all,
     send_checkpoint,
     send_halvings,
 )
@@ -257,7 +257,7 @@ def _train(claim: Claim, placed: PlacedRequest, before: StoredRun, state: Path, 
         require_packages()
         fetch_placed(claim.store, placed, run)
         require_quantization(read_request(run).hyperparameters)
-        _resume(made, before)
+        resume(made, before)
         if _nodes(placed) > 1:
             join_nodes(call_nodes(claim, made.saved), 0, _nodes(placed))
         _follow(made, stop)
@@ -270,20 +270,33 @@ def _train(claim: Claim, placed: PlacedRequest, before: StoredRun, state: Path, 
     return _end(made, stop)
 
 
-def _resume(made: Work, before: StoredRun) -> None:
-    """Fetch the newest checkpoint, and say what was lost since."""
+def resume(made: Work, before: StoredRun) -> None:
+    """Fetch the newest checkpoint, and say what was lost since, and what was spent.
+
+    Args:
+        made: The work, with the run's request.
+        before: The run before this worker claimed it.
+
+    Raises:
+        StoreError: The store does not answer.
+        OSError: The disk refuses.
+    """
     claim = made.claim
-    reported, lost = reported_steps(claim.store, before)
+    reported = reported_by_all(claim.store, before)
+    lost = reported.lost
     step, skipped = fetch_checkpoint(claim.store, made.run, made.fingerprint, before.checkpoints)
     made.saved, made.halvings = step, fetch_halvings(made.run, before)
     for why in skipped:
         made.say(f"{why}; an earlier one is used, or none")
     if claim.generation > 1:
-        lost += max(0, reported - step)
+        again = max(0, reported.step - step)
+        lost += again
         begins = f"continues from step {step}" if step else "starts from its beginning"
         made.say(
-            f"worker {claim.generation} {begins}; {max(0, reported - step)} steps are lost",
-            steps_lost=max(0, reported - step),
+            f"worker {claim.generation} {begins}; {again} steps are lost",
+            steps_lost=again,
+            # The training counts on from here: its budget is that of all workers together.
+            spent_s=reported.spent_s,
         )
     made.facts = {"workers": claim.generation, "steps_lost": lost}
 

@@ -159,13 +159,18 @@ LOST, STEP = '{"message": "worker", "steps_lost": %d}\n', '{"step": %d, "loss": 
         ([STEP % 50, LOST % 20, LOST % 0 + STEP % 31], 31, 20),
         ([STEP % 50, LOST % 50 + STEP % 10, LOST % 10], 0, 60),
         # Halves of lines, and what is no report, count for nothing.
-        ([STEP % 50 + '{"step": 6', '\xff[1, 2]\n"step"\n{"step": "90"}\n'], 50, 0),
+        (
+            [STEP % 50 + '{"step": 6', '\xff[1, 2]\n"step"\n{"step": "90", "spent_s": null}\n'],
+            50,
+            0,
+        ),
     ],
 )
 def test_steps_are_lost_once(store, workers, reached, lost):
     for generation, text in enumerate(workers, start=1):
         store.write(key_of(NAME, part_name(PROGRESS, generation, 0)), text.encode("latin-1"))
-    assert publishing.reported_steps(store, list_run(store, NAME)) == (reached, lost)
+    found = publishing.reported_by_all(store, list_run(store, NAME))
+    assert (found.step, found.lost, found.spent_s) == (reached, lost, 0.0)
 
 
 def test_a_checkpoint_that_is_replaced_while_it_is_sent_is_left(store, run, monkeypatch):

@@ -9,23 +9,25 @@ import pytest
 from backends.contract.errors import BackendError
 from backends.local_gpu.jobs.rank_protocol import STOPPED
 from backends.local_gpu.jobs.run_dir import RunDir
-from backends.local_gpu.json_files import json_bytes
+from backends.local_gpu.json_files import json_bytes, last_line
 from backends.local_gpu.machines.claims import list_run, take_claim
 from backends.local_gpu.machines.nodes import ADDRESS, call_nodes
 from backends.local_gpu.machines.objects import (
     CANCEL,
     LOG,
     PAUSE,
+    PROGRESS,
     RESULT,
     checkpoint_name,
     key_of,
+    part_name,
     released_name,
 )
 from backends.local_gpu.machines.placed_request import PlacedRequest
 from backends.local_gpu.machines.publishing import send_checkpoint
 from backends.local_gpu.machines.scratch import SCRATCH
 from backends.local_gpu.machines.shipping import push_folder
-from backends.local_gpu.machines.worker import Stop, Work, main, work, work_along
+from backends.local_gpu.machines.worker import Stop, Work, main, resume, work, work_along
 from backends.stores.folder import FolderStore
 from backends.stores.objects import StoreError
 
@@ -196,6 +198,64 @@ def test_lines_for_people_are_events_and_output(first_node, tmp_path, capsys):
     assert "steps_lost" not in second
     assert second["time_s"] >= first["time_s"] > 0
     assert capsys.readouterr().out == "ftctl: 카페를 학습합니다\nftctl: again\n"
+
+
+def reports(store, generation, *lines):
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    store.write(key_of(NAME, part_name(PROGRESS, generation, 0)), text.encode())
+
+
+@pytest.fixture
+def second(store, first_node, tmp_path):
+    """The work of a worker that follows a lost one."""
+    first_node.release()
+    claim = take_claim(store, NAME)
+    run = RunDir(path=tmp_path / "second" / NAME)
+    run.path.mkdir(parents=True)
+    yield Work(claim=claim, run=run, fingerprint=FINGERPRINT)
+    claim.ended.set()
+
+
+def test_a_worker_continues_from_the_checkpoint_and_says_what_is_lost(store, second, tmp_path):
+    checkpoint(second.claim, tmp_path, 20)
+    reports(store, 1, {"step": 20, "spent_s": 800.0}, {"step": 26, "spent_s": 960.0, "loss": 1.5})
+    resume(second, list_run(store, NAME))
+    assert (second.saved, second.facts) == (20, {"workers": 2, "steps_lost": 6})
+    assert [path.name for path in second.run.checkpoints.iterdir()] == ["checkpoint-20"]
+    (line,) = map(json.loads, second.run.progress.read_text().splitlines())
+    assert line["message"] == "worker 2 continues from step 20; 6 steps are lost"
+    assert line["steps_lost"] == 6
+
+
+def test_the_hours_of_lost_workers_count_for_the_budget(store, second):
+    # Eight devices for two hours: the checkpoint knows of two hours alone.
+    reports(store, 1, {"step": 9, "spent_s": 8 * 7200.0})
+    resume(second, list_run(store, NAME))
+    # The training begins to count at the last number in this file.
+    assert last_line(second.run.progress, "spent_s")["spent_s"] == 8 * 7200.0
+    message = last_line(second.run.progress, "message")["message"]
+    assert message == "worker 2 starts from its beginning; 9 steps are lost"
+
+
+def test_the_first_worker_says_nothing_of_others(store, first_node, tmp_path):
+    run = RunDir(path=tmp_path / NAME)
+    run.path.mkdir()
+    made = Work(claim=first_node, run=run, fingerprint=FINGERPRINT)
+    resume(made, list_run(store, NAME))
+    assert (made.saved, made.facts) == (0, {"workers": 1, "steps_lost": 0})
+    assert not run.progress.exists()
+
+
+def test_a_checkpoint_that_cannot_be_used_is_said_before_an_earlier_one_is(store, second, tmp_path):
+    for step in (10, 20):
+        checkpoint(second.claim, tmp_path, step)
+    of_other_libraries(store, key_of(NAME, checkpoint_name(20, 2)))
+    resume(second, list_run(store, NAME))
+    assert second.saved == 10
+    why, begins = (json.loads(line) for line in second.run.progress.read_text().splitlines())
+    assert why["message"].startswith("the checkpoint of step 20 was written by torch 1.0 (here: ")
+    assert why["message"].endswith("; an earlier one is used, or none")
+    assert begins["message"] == "worker 2 continues from step 10; 0 steps are lost"
 
 
 class Failing(FolderStore):
