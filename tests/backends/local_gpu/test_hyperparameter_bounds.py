@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.contract import common_names
@@ -100,6 +100,7 @@ def test_blocks_of_texts_have_a_least_and_a_most(value, kept):
     assert (problem_of("continued-pretraining", "max_length", value) is None) == kept
 
 
+@settings(deadline=None)
 @given(steps=st.floats(0, 1e6, allow_nan=False))
 def test_warm_up_is_a_fraction_or_whole_steps(steps):
     kept = problem_of("supervised", "warmup_steps", steps) is None

@@ -1,7 +1,7 @@
 """The steps that a training takes, and the share of its work where something may end it earlier."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.local_gpu.planned_steps import planned_steps
@@ -51,6 +51,7 @@ def test_where_an_epoch_is_not_known_only_a_limit_is(settings, most, earlier, le
     assert steps_of(None, **settings) == (most, earlier, (least, 1.0))
 
 
+@settings(deadline=None)
 @given(
     per_epoch=st.integers(1, 10_000),
     epochs=st.integers(1, 100),

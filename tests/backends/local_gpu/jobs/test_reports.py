@@ -4,7 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.contract.jobs import BaseModel, TrainRequest
@@ -110,6 +110,7 @@ REPORTS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(reports=REPORTS)
 def test_the_last_report_of_a_step_counts(reports):
     found = {one.step: one for one in curve_of(reports)}

@@ -244,6 +244,7 @@ def write(path, rows, end="\n"):
     return path
 
 
+@settings(deadline=None)
 @given(lengths=st.lists(st.integers(1, 400), min_size=1, max_size=40))
 def test_the_longest_of_texts_in_one_alphabet_is_always_found(tmp_path_factory, lengths):
     path = tmp_path_factory.getbasetemp() / "lengths.jsonl"

@@ -3,7 +3,7 @@
 from importlib import import_module
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.contract.errors import BackendError
@@ -86,6 +86,7 @@ WORDS = st.text("가나다 abc😀뷁\n", min_size=1, max_size=30).filter(str.st
 
 
 @pytest.mark.torch
+@settings(deadline=None)
 @given(examples=st.lists(st.tuples(WORDS, WORDS, WORDS), min_size=1, max_size=5))
 def test_counts_are_those_of_all_rows(answers, examples):
     rows = [
