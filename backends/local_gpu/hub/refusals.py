@@ -56,6 +56,11 @@ def hub_errors(hub_id: str, revision: str | None) -> Iterator[None]:
         raise BaseModelMissing(_first_line(error), "Write ORGANISATION/NAME.") from error
     except HfHubHTTPError as error:
         raise _refused(hub_id, error) from error
+    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+        raise BaseModelUnknown(
+            f"HF_ENDPOINT is not the address of a hub: {_first_line(error)}",
+            "Set HF_ENDPOINT to an address such as https://huggingface.co, or unset it.",
+        ) from error
     except (httpx2.HTTPError, OfflineModeIsEnabled, ConnectionError, TimeoutError) as error:
         raise BaseModelUnknown(
             f"the hub does not answer about {hub_id}: {_first_line(error)}",

@@ -143,6 +143,37 @@ def test_where_waiting_is_of_no_use_the_hub_is_asked_once(hub, status, headers):
     assert len(hub.asked) == 1
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "why"),
+    [
+        ("http://127.0.0.1:hub", "Invalid port"),
+        ("huggingface.co", "missing an 'http://' or 'https://' protocol"),
+        ("ftp://huggingface.co", "unsupported protocol 'ftp://'"),
+        ("  ", "missing an 'http://'"),
+    ],
+)
+def test_an_endpoint_that_is_no_address_is_named(hub, monkeypatch, endpoint, why):
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with pytest.raises(BaseModelUnknown) as caught:
+        list_files("acme/tiny", None)
+    assert caught.value.message.startswith("HF_ENDPOINT is not the address of a hub: ")
+    assert why in caught.value.message
+    assert caught.value.remedy == (
+        "Set HF_ENDPOINT to an address such as https://huggingface.co, or unset it."
+    )
+    # What is known already needs no hub.
+    assert look_up("acme/tiny", FIRST) is None
+    assert hub.asked == []
+
+
+def test_a_hub_that_is_away_is_told_with_what_to_check(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(BaseModelUnknown) as caught:
+        list_files("acme/tiny", None)
+    assert caught.value.message.startswith("the hub does not answer about acme/tiny: ")
+    assert caught.value.remedy == f"Check the network. {AGAIN}"
+
+
 @pytest.mark.parametrize("hub_id", ["acme//tiny", "acme/tiny/more", "-acme/tiny"])
 def test_what_is_no_id_is_not_asked_about(hub, hub_id):
     with pytest.raises(BaseModelMissing) as caught:
