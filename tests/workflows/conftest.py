@@ -1,23 +1,15 @@
-"""Fixtures of the tests of workflows: scripts of actions, machines, and a trainer's folder."""
+"""Fixtures of the tests of workflows: machines, and a trainer's folder."""
 
 import os
 
 import pytest
 
-from tests.workflows.action_scripts import Steps
 from tests.workflows.harness.machine import Image
 from tests.workflows.repositories import ROOT
 
 SITE = [
     one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one and one != str(ROOT)
 ]
-
-
-@pytest.fixture
-def steps(tmp_path):
-    made = Steps(tmp_path)
-    yield made
-    made.hub.close()
 
 
 @pytest.fixture(scope="module")

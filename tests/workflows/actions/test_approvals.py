@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.workflows.action_scripts import BASE, HEAD, MERGE, OTHER, approved, plan
+from tests.workflows.actions.action_scripts import BASE, HEAD, MERGE, OTHER, approved, plan
 
 
 def test_the_newest_plan_before_the_merge_is_what_was_approved(steps):

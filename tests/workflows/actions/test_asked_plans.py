@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.workflows.action_scripts import HEAD, MARK, MERGE, NAME, OTHER, keyed
+from tests.workflows.actions.action_scripts import HEAD, MARK, MERGE, NAME, OTHER, keyed
 
 
 def asked(body="/ftctl plan", author="writer", **changes):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.workflows.action_scripts import BASE, HEAD, MARK, NAME, OTHER, body
+from tests.workflows.actions.action_scripts import BASE, HEAD, MARK, NAME, OTHER, body
 from tests.workflows.harness.hub import BOT
 
 
