@@ -178,3 +178,23 @@ def test_half_a_character_at_the_end_is_shown_as_such():
     pieces, _ = pieces_of(tokenizer, ids[:-1])
     assert "".join(pieces[:-1]) == "네"
     assert pieces[-1] == "�"
+
+
+def test_bytes_that_make_no_character_are_shown_before_the_answer_ends():
+    tokenizer = of_bytes()
+    lead = tokenizer.encode("네", add_special_tokens=False).ids[0]
+    pieces, _ = pieces_of(tokenizer, [lead] * 6)
+    # Each is followed by one that begins another character, so that it can become none.
+    assert pieces == ["", "�", "�", "�", "�", "�", "�"]
+
+
+def test_of_two_stop_texts_in_one_token_the_one_that_ends_first_counts():
+    tokenizer = of_words()
+    ids = tokenizer.encode("네 주말", add_special_tokens=False).ids
+    assert len(ids) == 2
+    for stops in (["말", "주"], ["주", "말"], ["주말", "주"]):
+        pieces, made = pieces_of(tokenizer, ids, stops)
+        assert "".join(pieces).strip() == "네"
+        assert made.stopped
+    pieces, _ = pieces_of(tokenizer, ids, ["말"])
+    assert "".join(pieces) == "네 주"

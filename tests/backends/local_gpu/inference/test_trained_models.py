@@ -131,7 +131,14 @@ FORM = {
     "r": (16, 8, "is 16, and the adapter to continue has 8", "Write `r: 8`"),
     "use_rslora": (True, False, "is true, and", "Write `use_rslora: false`"),
     "target_modules": (["q_proj"], "all-linear", 'is ["q_proj"], and', 'modules: "all-linear"`'),
-    "exclude_modules": (["게이트"], None, 'is ["게이트"], and', "Remove `exclude_modules`"),
+    "exclude_modules": (
+        ["게이트"],
+        None,
+        'is ["게이트"], and the adapter to continue has none',
+        "Remove `exclude_modules`, or",
+    ),
+    "modules_to_save": (None, ["출력"], "is not set, and", 'Write `modules_to_save: ["출력"]`'),
+    "lora_alpha": (32, 16, "is 32.0, and the adapter to continue has 16", "`lora_alpha: 16.0`"),
     "layers_to_transform": (None, [0, 1], "is not set, and", "transform: [0, 1]`"),
 }
 
