@@ -76,7 +76,8 @@ class GitServer:
             self._take_status(http, found[2], json.loads(body), login)
             return
         basic = base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode()
-        if login != f"Basic {basic}":
+        scheme, _, given = (login or "").partition(" ")
+        if (scheme.lower(), given) != ("basic", basic):
             self._send(http, 401, b"", {"WWW-Authenticate": 'Basic realm="git"'})
             return
         self._pass_on(http, body)
