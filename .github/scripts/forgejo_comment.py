@@ -25,6 +25,9 @@ _REFUSED = {401, 403}
 
 def main(file: str) -> int:
     """Write the comment; return the exit code."""
+    if not Path(file).exists():
+        sys.stdout.write("There is no plan to show: the steps before this one say why.\n")
+        return 0
     github, number = GitHub(os.environ["TOKEN"]), os.environ["PULL"]
     text = Path(file).read_text(encoding="utf-8")
     if utf16_length(text) > LONGEST - ROOM:

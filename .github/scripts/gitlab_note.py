@@ -35,6 +35,9 @@ def main(file: str) -> int:
     if not os.environ.get("FTCTL_NOTE_TOKEN"):
         sys.stdout.write("No FTCTL_NOTE_TOKEN: the plan is an artifact of this job.\n")
         return 0
+    if not Path(file).exists():
+        sys.stdout.write("There is no plan to show: the job's script says why.\n")
+        return 0
     text = Path(file).read_text(encoding="utf-8")[:LONGEST]
     notes = f"/merge_requests/{os.environ['CI_MERGE_REQUEST_IID']}/notes"
     try:
