@@ -19,6 +19,7 @@
 #   TOKEN         pushes over HTTPS to SERVER_URL; empty: whatever git is set up with
 #   PACKAGE, REQUIREMENTS, PIP_EXTRA_INDEX_URL   as of .github/actions/setup
 set -euo pipefail
+shopt -s inherit_errexit # a failed git in $(…) is no empty answer
 
 actions=$(cd "$(dirname "${BASH_SOURCE[0]}")/../actions" && pwd)
 what=$1
