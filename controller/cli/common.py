@@ -13,6 +13,7 @@ from backends.contract.inspector import Json
 from backends.contract.jobs import Job
 from backends.did_you_mean import did_you_mean, use_one_of
 from controller.cli.aliases import finetune_called
+from controller.cli.terminal import is_interactive
 from controller.errors import FtctlError
 from controller.lockfile.model import Entry, Lockfile
 from controller.lockfile.store import read_lockfile
@@ -207,7 +208,7 @@ def ask(actions: Iterable[Action], *, again: str = "ftctl apply") -> None:
     """
     if not any(action.needs_approval for action in actions):
         return
-    if not sys.stdin.isatty():
+    if not is_interactive(sys.stdin):
         message = "there is no terminal to ask at"
         raise FtctlError(message, f"Approve beforehand: {again} --auto-approve")
     click.echo("Do you want to perform these actions? Only 'yes' will be accepted.")

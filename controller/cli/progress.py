@@ -14,6 +14,7 @@ from rich.table import Table
 
 from backends.contract.jobs import Job, JobState
 from controller.apply.context import Outcome
+from controller.cli.terminal import is_interactive
 from controller.errors import ExitCode
 from controller.plan.actions import Action
 from controller.render.text import (
@@ -33,7 +34,7 @@ def open_screen(*, as_json: bool) -> ProgressReporter:
     """Return the screen that fits where the output goes."""
     if as_json:
         return JsonScreen()
-    if sys.stdout.isatty():
+    if is_interactive(sys.stdout):
         return LiveScreen()
     return PlainScreen()
 

@@ -9,6 +9,7 @@ import click
 from controller.cli.aliases import finetune_called
 from controller.cli.common import check_names, json_option, print_json, project_of, wants_json
 from controller.cli.progress import PLAIN_EVERY_S
+from controller.cli.terminal import is_interactive
 from controller.errors import ExitCode, FtctlError
 from controller.lockfile.store import read_lockfile
 from controller.project.project import Project
@@ -129,7 +130,7 @@ def _confirm(name: str | None) -> None:
     Raises:
         FtctlError: The user did not approve, or there is no terminal.
     """
-    if not sys.stdin.isatty():
+    if not is_interactive(sys.stdin):
         message = "there is no terminal to ask at"
         raise FtctlError(message, f"Approve beforehand: ftctl record {name or '--all'} --yes")
     click.echo("Do you want to ask for these answers? Only 'yes' will be accepted.")
