@@ -9,8 +9,8 @@ role Reporter. Without that token it does nothing: the plan is an artifact of th
 import json
 import os
 import sys
-import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def main(file: str) -> int:
             call("POST", notes, {"body": text})
         else:
             call("PUT", f"{notes}/{mine['id']}", {"body": text})
-    except (urllib.error.URLError, TimeoutError) as error:
+    except (OSError, HTTPException, ValueError) as error:  # no answer, a broken one, or not JSON
         sys.stderr.write(f"The note could not be written: {error}. The plan is an artifact.\n")
         return 1
     sys.stdout.write("Wrote the note.\n" if mine is None else "Replaced the note.\n")
