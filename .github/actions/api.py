@@ -1,5 +1,6 @@
 """The few calls of GitHub's REST API that the actions make, with the standard library alone."""
 
+import http.client
 import io
 import json
 import os
@@ -9,9 +10,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import Any, TypeAlias
 
 Json: TypeAlias = Any
 """A value of JSON."""
@@ -50,7 +52,7 @@ class GitHub:
     def get(self, path: str, **query: object) -> Json:
         """Return the answer to a GET; None if there is nothing at that address."""
         raw = self._call("GET", _with(path, query))
-        return None if raw is None else json.loads(raw)
+        return None if raw is None else _json(raw, path)
 
     def pages(self, path: str, key: str | None = None, **query: object) -> Iterator[Json]:
         """Yield every item of a listing."""
@@ -65,7 +67,7 @@ class GitHub:
     def send(self, method: str, path: str, body: object) -> Json:
         """Send a body; return the answer, None if it is empty."""
         raw = self._call(method, path, json.dumps(body).encode())
-        return json.loads(raw) if raw else None
+        return _json(raw, path) if raw else None
 
     def file(self, path: str, ref: str, limit: int) -> bytes | None:
         """Return a file of a branch or commit; None if there is none."""
@@ -91,12 +93,15 @@ class GitHub:
         newest = max(found, key=lambda one: one["id"])
         raw = self._call("GET", f"/actions/artifacts/{newest['id']}/zip", limit=limit) or b""
         files = {}
-        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-            for entry in archive.infolist():
-                if entry.file_size > limit:
-                    raise ApiError(f"{entry.filename} in {name} has more than {limit} bytes")
-                if not entry.is_dir():
-                    files[entry.filename] = archive.read(entry)
+        try:
+            with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+                for entry in archive.infolist():
+                    if entry.file_size > limit:
+                        raise ApiError(f"{entry.filename} in {name} has more than {limit} bytes")
+                    if not entry.is_dir():
+                        files[entry.filename] = archive.read(entry)
+        except (zipfile.BadZipFile, zlib.error) as error:
+            raise ApiError(f"the artifact {name} of run {run} is damaged: {error}") from None
         return files
 
     def _call(
@@ -111,29 +116,41 @@ class GitHub:
         headers = {"Accept": accept, "Authorization": f"Bearer {self._token}"}
         headers |= {"X-GitHub-Api-Version": "2022-11-28", "User-Agent": "ftctl"}
         request = urllib.request.Request(self._base + path, body, headers, method=method)
-        opener = urllib.request.build_opener(_StopAtRedirect)
         for attempt in range(1, TRIES + 1):
             try:
-                with opener.open(request, timeout=TIMEOUT_S) as answer:
-                    return _read(answer, limit)
+                return _fetch(request, limit)
             except urllib.error.HTTPError as error:
-                if error.code in _MOVED and method == "GET":
-                    # An artifact lies elsewhere, at an address that holds its own permission.
-                    with urllib.request.urlopen(
-                        error.headers["Location"], timeout=TIMEOUT_S
-                    ) as answer:
-                        return _read(answer, limit)
                 if error.code == _MISSING and method == "GET":
                     return None
                 # Sent twice, a comment or an issue would be there twice.
                 if error.code not in _AGAIN or method == "POST" or attempt == TRIES:
                     text = error.read(500).decode("utf-8", "replace")
                     raise ApiError(f"{method} {path}: {error.code} {text}", error.code) from None
-            except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            except (OSError, http.client.HTTPException) as error:
                 if method == "POST" or attempt == TRIES:
                     raise ApiError(f"{method} {path}: {error}") from None
             time.sleep(2**attempt / 4)
         return None
+
+
+def _fetch(request: urllib.request.Request, limit: int) -> bytes:
+    opener = urllib.request.build_opener(_StopAtRedirect)
+    try:
+        with opener.open(request, timeout=TIMEOUT_S) as answer:
+            return _read(answer, limit)
+    except urllib.error.HTTPError as error:
+        if error.code not in _MOVED or request.method != "GET":
+            raise
+        # An artifact lies elsewhere, at an address that holds its own permission.
+        with urllib.request.urlopen(error.headers["Location"], timeout=TIMEOUT_S) as answer:
+            return _read(answer, limit)
+
+
+def _json(raw: bytes, path: str) -> Json:
+    try:
+        return json.loads(raw)
+    except ValueError:
+        raise ApiError(f"{path}: the answer is not JSON") from None
 
 
 def output(**values: object) -> None:
@@ -153,10 +170,12 @@ def fail(message: str) -> None:
     sys.exit(f"::error::{flat}")
 
 
-def _read(answer: IO[bytes], limit: int) -> bytes:
+def _read(answer: http.client.HTTPResponse, limit: int) -> bytes:
     raw: bytes = answer.read(limit + 1)
     if len(raw) > limit:
         raise ApiError(f"the answer has more than {limit} bytes")
+    if answer.length:  # what is still to come: the connection ended before it
+        raise http.client.IncompleteRead(raw, answer.length)
     return raw
 
 
