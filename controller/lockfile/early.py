@@ -123,17 +123,18 @@ def own_records(now: Lockfile, recorded: Lockfile) -> Lockfile:
 
 
 def is_taken_over(record: PullRecord, recorded: Lockfile) -> bool:
-    """Return True if the repository's lockfile has every build of a pull request.
+    """Return True if the repository's lockfile has every build of a pull request, and there is one.
+
+    Where every training failed, the pull request is not merged yet, and the next one has to know.
 
     Args:
         record: What is recorded for the pull request.
         recorded: The repository's lockfile.
     """
+    entries = record.lockfile.finetunes.values()
     known = {key for entry in recorded.finetunes.values() for key in entry.builds}
-    return all(
-        entry.job is None and entry.builds.keys() <= known
-        for entry in record.lockfile.finetunes.values()
-    )
+    trained = {key for entry in entries for key in entry.builds}
+    return bool(trained) and trained <= known and all(entry.job is None for entry in entries)
 
 
 def _without(mine: Mapping[str, object], known: Mapping[str, object]) -> dict[str, object]:

@@ -9,6 +9,7 @@ from controller.errors import FtctlError
 from controller.project.project import Project
 from controller.watch.clone.checkout import Checkout
 from controller.watch.clone.git import CREDENTIAL_VARIABLE, GitFailed, Trouble
+from controller.watch.clone.pulls import remove_taken_over
 from controller.watch.clone.records import Synced, synchronise
 from controller.watch.health import HealthBoard, Outage
 from controller.watch.log import EventLog
@@ -16,6 +17,12 @@ from controller.watch.metrics import Metrics
 
 _MOST_NAMED = 10
 """Fine-tunes that a line of the log names at most."""
+_STAYS = {
+    "remote": "",
+    "push": "; its records wait in the clone",
+    "references": "; records of merged pull requests stay at the server",
+}
+"""What an outage leaves where it is."""
 _MISTAKES = {
     Trouble.ABSENT: "Check --git and --branch.",
     Trouble.REFUSED: (
@@ -121,7 +128,10 @@ class Branch:
         tip = self.checkout.tip
         if tip is None:
             return True
-        return self._synchronise(tip).failure is None
+        if self._synchronise(tip).failure is not None:
+            return False
+        self._remove_taken_over()
+        return True
 
     def _is_whole(self) -> bool:
         """Return True if a pass may act on the clone as an earlier process left it."""
@@ -152,6 +162,21 @@ class Branch:
             self.log.tell("works", f"push works again, {_span(ended)}", what="push")
         return synced
 
+    def _remove_taken_over(self) -> None:
+        """Remove what was trained for pull requests that are merged; a pass after this one may."""
+        try:
+            removed = remove_taken_over(self.checkout, self.project)
+        except GitFailed as error:
+            self._failed("references", "push", error)
+            return
+        if removed:
+            message = f"removed {', '.join(removed)}: the branch has what was trained for them"
+            self.log.tell("removed", message, references=list(removed))
+        if ended := self.board.end_outage("references"):
+            self.log.tell(
+                "works", f"references are removed again, {_span(ended)}", what="references"
+            )
+
     def _tell_of_change(self, before: str, tip: str) -> None:
         if self.checkout.is_behind(before, tip):
             self.log.tell("fetched", f"the branch moved to {tip[:12]}", commit=tip, before=before)
@@ -165,8 +190,7 @@ class Branch:
     def _failed(self, outage: str, event: str, error: FtctlError) -> None:
         self.metrics.count_event(event, failed=True)
         if self.board.begin_outage(outage, error.one_line, time.time()):
-            more = "" if outage == "remote" else "; its records wait in the clone"
-            self.log.fail("fails", f"{event}: {error.one_line}{more}", what=outage)
+            self.log.fail("fails", f"{event}: {error.one_line}{_STAYS[outage]}", what=outage)
 
     def _works(self, outage: str, event: str) -> None:
         self.metrics.count_event(event, failed=False)

@@ -216,7 +216,7 @@ LAYERS = (
         "controller.watch.clone.upstream",
     ),
     ("controller.watch.clone.checkout", "controller.watch.reporter", "controller.watch.statuses"),
-    ("controller.watch.clone.records", "controller.watch.reports"),
+    ("controller.watch.clone.pulls", "controller.watch.clone.records", "controller.watch.reports"),
     ("controller.watch.branch",),
     ("controller.watch.service",),
     ("controller.watch.start",),

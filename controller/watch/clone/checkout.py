@@ -90,6 +90,16 @@ class Checkout:
         """
         self.git.ask("push", "--quiet", "origin", f"{commit}:refs/heads/{self.upstream.branch}")
 
+    def remove_reference(self, reference: str, commit: str) -> None:
+        """Remove a reference from the server and from the clone, if it still names a commit.
+
+        Raises:
+            GitFailed: It names another one by now, there is no permission, or no answer.
+        """
+        lease = f"--force-with-lease={reference}:{commit}"
+        self.git.ask("push", "--quiet", lease, "origin", f":{reference}")
+        self.git.run("update-ref", "-d", reference, commit)
+
     def shared_commit(self, one: str, other: str) -> str | None:
         """Return the newest commit that two commits share; None if they share none."""
         return _line(self.git.read("merge-base", one, other))

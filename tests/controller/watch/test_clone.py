@@ -8,43 +8,15 @@ from pathlib import Path
 import pytest
 
 from controller.errors import FtctlError, LockfileInvalid
-from controller.lockfile.model import FORMAT, dump_lockfile, parse_lockfile
+from controller.lockfile.model import FORMAT
 from controller.lockfile.pulls import list_pulls
-from controller.project.project import Project
-from controller.watch.clone.checkout import followed, open_checkout
-from controller.watch.clone.git import Git, GitFailed, Trouble, git_environment
+from controller.watch.clone.checkout import followed
+from controller.watch.clone.git import Git, GitFailed, Trouble
 from controller.watch.clone.records import synchronise
-from controller.watch.clone.upstream import Upstream
 from tests.children import until
-from tests.watched import LOCKFILE, PEOPLE, Remote, git
+from tests.controller.watch.clones import Clone, write
+from tests.watched import LOCKFILE, Remote, git
 from tests.workflows.repositories import entry, fingerprint
-
-
-class Clone:
-    """A clone as the service keeps it."""
-
-    def __init__(self, folder, remote, branch="main", **environment):
-        self.folder = folder
-        lock = os.open(folder.with_suffix(".lock"), os.O_RDWR | os.O_CREAT)
-        given = git_environment({**os.environ, **PEOPLE, **environment}, remote.url, "")
-        self.git = Git(folder=folder, environment=given, lock=lock)
-        self.checkout = open_checkout(self.git, Upstream(url=remote.url, branch=branch))
-        self.project = Project(root=folder, state=folder / ".ftctl")
-
-    def sync(self, **options):
-        return synchronise(self.checkout, self.project, self.checkout.fetch(), **options)
-
-    def write(self, entries):
-        write(self.folder, entries)
-
-    def recorded(self):
-        return json.loads((self.folder / LOCKFILE).read_bytes())["finetunes"]
-
-
-def write(folder, entries):
-    text = json.dumps({"_": "", "format": 1, "finetunes": entries}).encode()
-    (folder / LOCKFILE).parent.mkdir(exist_ok=True)
-    (folder / LOCKFILE).write_bytes(dump_lockfile(parse_lockfile(text, LOCKFILE)))
 
 
 @pytest.fixture
