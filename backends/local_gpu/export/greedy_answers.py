@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
 from backends.local_gpu.export.probes import MOST_TOKENS
+from backends.local_gpu.inference.cached_forward import cache_name
 
 TOLERANCE: Final = 0.25
 """Nats between two next tokens, below which 16-bit weights may decide otherwise."""
@@ -70,16 +71,19 @@ class Comparison:
 def answer(model: Model, question: Tokens, stops: frozenset[int]) -> list[int]:
     """Return a model's greedy answer, with the token that ended it."""
     found: list[int] = []
-    given, past = list(question), None
+    name = cache_name(model.get_base_model() if isinstance(model, PeftModel) else model)
+    given, cache = list(question), None
     while len(found) < MOST_TOKENS:
         ids = torch.tensor([given], device=model.device)
+        continued = dict[str, object]() if name is None or cache is None else {name: cache}
         with torch.inference_mode():
-            out = model(input_ids=ids, past_key_values=past, use_cache=True)
+            out = model(input_ids=ids, use_cache=name is not None, **continued)
         token = int(out.logits[0, -1].argmax())
         found.append(token)
         if token in stops:
             break
-        given, past = [token], out.past_key_values
+        cache = None if name is None else getattr(out, name)
+        given = [*given, token] if cache is None else [token]
     return found
 
 

@@ -13,7 +13,6 @@ time.
 import time
 from collections import deque
 from collections.abc import Sequence
-from inspect import signature
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -26,6 +25,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from backends.contract.completions import COLDEST
 from backends.local_gpu.inference.active_answer import BASE, ActiveAnswer, Blame, Piece
+from backends.local_gpu.inference.cached_forward import CachedForward
 
 _ANSWERS: Final = 64
 """Answers that are made at once."""
@@ -33,12 +33,8 @@ _TOKENS: Final = 32_768
 """Columns times rows that the cache may grow to; 4 GiB of cache for a model of 8 billion."""
 _PREFILL: Final = 8_192
 """Columns times rows that are read at once; bounds how long running answers wait."""
-_COLUMNS: Final = frozenset({"full_attention", "sliding_attention"})
-"""Kinds of layers whose cache has one column per token and may therefore be padded."""
 _ALONE: Final = (ParamWrapper, ModulesToSaveWrapper)
 """Layers of adapters that cannot serve beside other adapters in one step."""
-_CACHELESS: Final = frozenset({"recurrent_gemma", "rwkv", "xlstm"})
-"""Model types that keep their state outside transformers' caches: each step reads all again."""
 
 
 class Batch:
@@ -58,12 +54,10 @@ class Batch:
         self._hooked: WeakSet[torch.nn.Module] = WeakSet()
         self._dtype = dtype
         self._device = model.device
-        self._takes = frozenset(signature(model.forward).parameters)
-        self._config = model.config.get_text_config()
-        kinds = frozenset(getattr(self._config, "layer_types", None) or ())
-        self._has_columns = kinds <= _COLUMNS and "cache_params" not in self._takes
-        self._has_cache = self._config.model_type not in _CACHELESS
-        self._cache = self._new_cache()
+        self._forward = CachedForward(model)
+        with torch.inference_mode(), self.computing():
+            self._forward.verify(model)
+        self._cache = self._forward.new_cache()
         self._mask = torch.zeros(0, 0, dtype=torch.long, device=self._device)  # (rows, columns)
 
     @property
@@ -144,7 +138,7 @@ class Batch:
         """Give up every answer that was begun, and return their IDs."""
         given_up = [answer.id for answer in self.running]
         self.running = []
-        self._cache = self._new_cache()
+        self._cache = self._forward.new_cache()
         return given_up
 
     def _step(self) -> list[Piece]:
@@ -158,11 +152,6 @@ class Batch:
                 pieces += self._take(joining, self._join(joining))
                 self._leave()
         return pieces
-
-    def _new_cache(self) -> DynamicCache:
-        # With sliding windows, the cache would drop columns that are different in every row. The
-        # mask hides them anyway.
-        return DynamicCache() if self._has_columns else DynamicCache(config=self._config)
 
     def _admit(self) -> list[ActiveAnswer]:
         """Take answers that may join now out of the queue, in the order of their arrival."""
@@ -201,8 +190,8 @@ class Batch:
             return False
         read = (len(joining) + 1) * max(len(one.read) for one in (*joining, answer))
         return (
-            self._has_cache
-            and (self._has_columns or not self.running)
+            self._forward.has_cache
+            and (self._forward.has_columns or not self.running)
             and len(every) <= _ANSWERS
             and len(every) * max(one.room for one in every) <= _TOKENS
             and (not joining or read <= _PREFILL)
@@ -210,18 +199,17 @@ class Batch:
 
     def _continue(self) -> torch.Tensor:
         """Read every answer's newest token and return the logits: (rows, vocabulary)."""
-        if not self._has_cache:
+        if not self._forward.has_cache:
             return self._read(self.running, self._cache)[0]
         newest = [[answer.made[-1]] for answer in self.running]
         ids = torch.tensor(newest, device=self._device)  # (rows, 1)
         self._mask = torch.cat([self._mask, torch.ones_like(ids)], dim=1)
-        positions = self._mask.sum(dim=1, keepdim=True) - 1  # (rows, 1)
-        return self._logits(self.running, self._cache, ids, self._mask, positions)
+        return self._logits(self.running, self._cache, ids, self._mask)
 
     def _join(self, joining: Sequence[ActiveAnswer]) -> torch.Tensor:
         """Read new answers, and put their rows below the running ones."""
         before, self.running = self.running, [*self.running, *joining]
-        cache = self._new_cache()
+        cache = self._forward.new_cache()
         logits, mask = self._read(joining, cache)
         if not before:
             self._cache, self._mask = cache, mask
@@ -255,8 +243,7 @@ class Batch:
             ids[place, width - len(read) :] = torch.tensor(read)
             mask[place, width - len(read) :] = 1
         ids, mask = ids.to(self._device), mask.to(self._device)
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)  # (rows, columns)
-        return self._logits(answers, cache, ids, mask, positions), mask
+        return self._logits(answers, cache, ids, mask), mask
 
     def _leave(self) -> None:
         """Take finished answers out, and the columns that no row needs any more."""
@@ -265,10 +252,10 @@ class Batch:
             return
         self.running = [self.running[place] for place in kept]
         if not kept:
-            self._cache = self._new_cache()
+            self._cache = self._forward.new_cache()
             return
         self._mask = self._mask[kept]
-        if not self._has_columns:
+        if not self._forward.has_columns:
             rows = torch.tensor(kept, device=self._device)
             for layer in self._cache.layers:
                 layer.reorder_cache(rows)
@@ -286,26 +273,11 @@ class Batch:
         cache: DynamicCache,
         ids: torch.Tensor,
         mask: torch.Tensor,
-        positions: torch.Tensor,
     ) -> torch.Tensor:
         """Return the logits after the last column: (rows, vocabulary)."""
-        inputs = {
-            "input_ids": ids,
-            "attention_mask": mask,
-            "position_ids": positions,
-            "logits_to_keep": 1,
-            "use_cache": self._has_cache,
-        }
-        if self._has_cache:
-            inputs |= {"past_key_values": cache, "cache_params": cache}
-        if "cache_params" in self._takes and ids.shape[1] < mask.shape[1]:
-            # A state has no columns that a mask could hide.
-            del inputs["attention_mask"]
-        known = {name: value for name, value in inputs.items() if name in self._takes}
         stay = answers is not self.running and not self._fused
         self._assign([answer.adapter for answer in answers], stay=stay)
-        logits: torch.Tensor = self.model(**known).logits
-        return logits[:, -1].float()
+        return self._forward.logits(self.model, cache, ids, mask)
 
     def _assign(self, names: Sequence[str], *, stay: bool) -> None:
         """Have every row answered by its adapter.

@@ -1,6 +1,8 @@
 """Answers of two forms of a model: equal, a near tie, or a fault."""
 
+from functools import partial
 from importlib import import_module
+from inspect import Parameter, Signature
 from types import SimpleNamespace
 
 import pytest
@@ -28,8 +30,10 @@ def model():
     class Model:
         device = torch.device("cpu")
 
-        def __call__(self, input_ids, **given):
+        def forward(self, input_ids, **given):
             return logits(input_ids, **given)
+
+        __call__ = forward
 
     return Model()
 
@@ -127,20 +131,39 @@ def test_likelihoods_are_read_before_each_token_and_not_behind_it(greedy):
 
 def test_each_token_is_asked_for_with_what_came_before(greedy):
     """The first call has the question, each later one a token and the cache of the call before."""
-    torch = import_module("torch")
     calls = []
+    for name in ("cache", "past_key_values"):
+        model = remembering(calls, **{name: None})
+        assert greedy.answer(model, QUESTION, frozenset({3, 5})) == [1, 2, 3]
+        expected = [([QUESTION], {}), ([[1]], {name: 1}), ([[2]], {name: 2})]
+        assert calls == [(ids, given | {"use_cache": True}) for ids, given in expected]
+        calls.clear()
+
+
+def test_without_a_cache_each_token_is_asked_for_with_all_before_it(greedy):
+    calls = []
+    assert greedy.answer(remembering(calls), QUESTION, frozenset({2})) == [1, 2]
+    assert calls == [([QUESTION], {"use_cache": False}), ([[*QUESTION, 1]], {"use_cache": False})]
+
+
+def remembering(calls, **names):
+    """Return a model that says 1, 2, 3 …, and takes its cache by the names that are given."""
+    torch = import_module("torch")
 
     class Remembering:
         device = torch.device("cpu")
 
-        def __call__(self, input_ids, past_key_values, use_cache):
-            calls.append((input_ids.tolist(), past_key_values, use_cache))
+        def __call__(self, input_ids, **given):
+            calls.append((input_ids.tolist(), given))
             row = torch.zeros(1, input_ids.shape[1], 8)
             row[0, -1, len(calls)] = 1.0
-            return SimpleNamespace(logits=row, past_key_values=len(calls))
+            return SimpleNamespace(logits=row, **dict.fromkeys(names, len(calls)))
 
-    assert greedy.answer(Remembering(), QUESTION, frozenset({3, 5})) == [1, 2, 3]
-    assert calls == [([QUESTION], None, True), ([[1]], 1, True), ([[2]], 2, True)]
+    model = Remembering()
+    taken = [Parameter(name, Parameter.KEYWORD_ONLY) for name in ("input_ids", *names)]
+    model.forward = partial(model)
+    model.forward.__signature__ = Signature(taken)
+    return model
 
 
 @pytest.mark.parametrize(
