@@ -2,9 +2,11 @@
 
 import json
 import math
+import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final, TextIO
 
 import click
 
@@ -13,7 +15,6 @@ from backends.contract.inspector import Json
 from backends.contract.jobs import Job
 from backends.did_you_mean import did_you_mean, use_one_of
 from controller.cli.aliases import finetune_called
-from controller.cli.terminal import is_interactive
 from controller.errors import FtctlError
 from controller.lockfile.model import Entry, Lockfile
 from controller.lockfile.store import read_lockfile
@@ -32,6 +33,8 @@ COLOURS = {
     ".": "red",
     "!": "red",
 }
+
+_NO_CI: Final = frozenset({"", "0", "false"})
 
 
 class Finite(click.FloatRange):
@@ -194,6 +197,17 @@ def observe_recorded(
         except OSError as error:
             seen.unreachable[place] = refused_by_system(error, project.state).one_line
     return seen
+
+
+def is_interactive(stream: TextIO) -> bool:
+    """Tell whether a stream is a terminal with a person at it.
+
+    A CI may give its jobs a terminal too, at which nobody answers or watches; each sets `CI`.
+
+    Args:
+        stream: Standard input or output.
+    """
+    return stream.isatty() and os.environ.get("CI", "").lower() in _NO_CI
 
 
 def ask(actions: Iterable[Action], *, again: str = "ftctl apply") -> None:

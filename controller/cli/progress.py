@@ -14,7 +14,7 @@ from rich.table import Table
 
 from backends.contract.jobs import Job, JobState
 from controller.apply.context import Outcome
-from controller.cli.terminal import is_interactive
+from controller.cli.common import is_interactive
 from controller.errors import ExitCode
 from controller.plan.actions import Action
 from controller.render.text import (

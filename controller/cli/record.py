@@ -7,9 +7,15 @@ from collections.abc import Sequence
 import click
 
 from controller.cli.aliases import finetune_called
-from controller.cli.common import check_names, json_option, print_json, project_of, wants_json
+from controller.cli.common import (
+    check_names,
+    is_interactive,
+    json_option,
+    print_json,
+    project_of,
+    wants_json,
+)
 from controller.cli.progress import PLAIN_EVERY_S
-from controller.cli.terminal import is_interactive
 from controller.errors import ExitCode, FtctlError
 from controller.lockfile.store import read_lockfile
 from controller.project.project import Project

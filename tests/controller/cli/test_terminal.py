@@ -4,9 +4,8 @@ import os
 
 import pytest
 
-from controller.cli.common import ask
+from controller.cli.common import ask, is_interactive
 from controller.cli.progress import LiveScreen, PlainScreen, open_screen
-from controller.cli.terminal import is_interactive
 from controller.errors import FtctlError
 
 
