@@ -48,6 +48,7 @@ JOINED_TYPES: Final = frozenset(
         "qwen3_omni_moe",
         "qwen3_omni_moe_text",
         "qwen3_omni_moe_thinker",
+        "sarvam_mla",
         "solar_open",
     ]
 )
