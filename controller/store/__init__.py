@@ -12,5 +12,5 @@ Stores and the transfer of files are in `backends.stores`.
 - `lease`: pushes and prunes keep out of each other's way
 - `builds`: builds of the lockfile and the store
 - `fetching`: backends that get what they lack from the store
-- `prune`, `verify`: the store as a whole
+- `prune`, `history`, `verify`: the store as a whole
 """

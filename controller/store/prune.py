@@ -6,8 +6,6 @@ revert of anything recent finds its model.
 """
 
 import secrets
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,14 +24,12 @@ from backends.stores.objects import (
     manifest_key,
     piece_key,
 )
-from controller.errors import FtctlError, LockfileInvalid
-from controller.lockfile.model import Build, Entry, parse_lockfile
-from controller.lockfile.store import LOCKFILE
+from controller.lockfile.model import Build, Entry
 from controller.plan.overview import pinned_builds
 from controller.spec.load import LoadedSpec
+from controller.store.history import DAY_S, named_in_git
 from controller.store.privacy import named_builds
 
-DAY_S = 86_400.0
 YOUNG_S = DAY_S
 """Age below which an object that no build names may belong to a push that was interrupted."""
 
@@ -86,7 +82,7 @@ def kept_builds(
     for _, build in named_builds(entries):
         if build.finished >= recent:
             kept.add(build.fingerprint)
-    kept |= _named_in_git(root, days)
+    kept |= named_in_git(root, days)
     # The models that kept ones start from are loaded with them.
     builds = {build.fingerprint: build for _, build in named_builds(entries)}
     return kept | set(_parents(kept, builds))
@@ -98,49 +94,6 @@ def _parents(kept: set[str], builds: Mapping[str, Build]) -> Iterator[str]:
         while build is not None and build.parent is not None:
             yield build.parent.build
             build = builds.get(build.parent.build)
-
-
-def _named_in_git(root: Path, days: int) -> set[str]:
-    """Return the builds that commits of the last days had in production or as candidate.
-
-    That includes the lockfile of each branch as it was before them, which a revert restores.
-    """
-    refs = _git(root, "for-each-ref", "--format=%(objectname)", "refs/heads", "refs/remotes")
-    commits = _git(root, "rev-list", "--all", "HEAD", f"--since={days} days ago", "--", LOCKFILE)
-    wanted = commits.decode().split()
-    for tip in {"HEAD", *refs.decode().split()}:
-        last = _git(root, "rev-list", "-n", "1", f"--before={days} days ago", tip, "--", LOCKFILE)
-        wanted += last.decode().split()
-    named: set[str] = set()
-    for commit in dict.fromkeys(wanted):
-        try:
-            text = _git(root, "show", f"{commit}:./{LOCKFILE}")
-            lockfile = parse_lockfile(text, LOCKFILE)
-        except (LockfileInvalid, FtctlError):
-            continue  # deleted or broken in that commit
-        for entry in lockfile.finetunes.values():
-            named |= {one for one in (entry.production, entry.candidate) if one is not None}
-    return named
-
-
-def _git(root: Path, *arguments: str) -> bytes:
-    git = shutil.which("git")
-    done = (
-        None
-        if git is None
-        else subprocess.run([git, "-C", str(root), *arguments], capture_output=True, check=False)
-    )
-    if done is None or done.returncode:
-        raise FtctlError(
-            f"the git history of {root} cannot be read, so nobody knows what it still names",
-            "Run the command in a clone with its history: `git fetch --unshallow`.",
-        )
-    return done.stdout
-
-
-def is_shallow(root: Path) -> bool:
-    """Return True if a clone lacks the older part of its history."""
-    return _git(root, "rev-parse", "--is-shallow-repository").strip() == b"true"
 
 
 def plan_pruning(

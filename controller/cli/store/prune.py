@@ -13,8 +13,9 @@ from controller.render.text import escape_control, file_size
 from controller.run.reconcile import prepare_run
 from controller.run.store.store_builds import record_stored
 from controller.spec.load import read_specs
+from controller.store.history import is_shallow
 from controller.store.lease import pruning as hold
-from controller.store.prune import Pruning, is_shallow, kept_builds, plan_pruning
+from controller.store.prune import Pruning, kept_builds, plan_pruning
 
 
 @click.command("prune")
