@@ -16,6 +16,8 @@ _SHARED: Final = "Mount the folder, and make it writable for this user."
 _PARTIAL: Final = ".partial-"
 _STALE_S: Final = 86_400.0
 """Age after which a partial file belongs to a process that died."""
+_ATTEMPTS: Final = 100
+"""Folders that are made for one file, while others remove them as empty."""
 
 
 class FolderStore:
@@ -59,12 +61,12 @@ class FolderStore:
         """Yield the files below a folder, without those that are being written."""
         with self._translated():
             self._require_folder()
-            for path in sorted((self._folder / prefix).rglob("*")):
+            for path in _files_below(self._folder / prefix):
                 with contextlib.suppress(FileNotFoundError):  # removed meanwhile
                     stat = path.stat()
                     if path.name.startswith(_PARTIAL):
                         if time.time() - stat.st_mtime > _STALE_S:
-                            path.unlink()
+                            _tidy(path)
                     elif path.is_file():
                         yield StoredObject(
                             key=path.relative_to(self._folder).as_posix(),
@@ -85,11 +87,7 @@ class FolderStore:
     @contextlib.contextmanager
     def _partial(self, path: Path, data: bytes) -> Iterator[Path]:
         """Write a file under a name of its own, beside the path that it is to have."""
-        # A share that is not mounted would otherwise be this machine's own folder.
-        self._require_folder()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PARTIAL)
-        partial = Path(name)
+        handle, partial = self._begin(path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
@@ -100,6 +98,22 @@ class FolderStore:
             yield partial
         finally:
             partial.unlink(missing_ok=True)
+
+    def _begin(self, folder: Path) -> tuple[int, Path]:
+        """Open a new partial file; another machine may remove its folder, empty as yet, meanwhile."""
+        attempt = 0
+        while True:
+            attempt += 1
+            # A share that is not mounted would otherwise be this machine's own folder.
+            self._require_folder()
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                handle, name = tempfile.mkstemp(dir=folder, prefix=_PARTIAL)
+            except (FileNotFoundError, FileExistsError):  # the latter where mkdir looks again
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                return handle, Path(name)
 
     def _require_folder(self) -> None:
         """Tell an empty store from one that is not mounted."""
@@ -114,3 +128,24 @@ class FolderStore:
         except OSError as error:
             message = f"the store {self.url} cannot be used: {error.strerror or error}"
             raise StoreUnavailable(message, _SHARED) from error
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Return what is no folder below a folder, in order.
+
+    Raises:
+        OSError: Part of it cannot be listed. Whoever prunes would take that for absent.
+    """
+    walk = os.walk(folder, onerror=_raise_unless_absent)
+    return sorted(Path(place, name) for place, _, names in walk for name in names)
+
+
+def _raise_unless_absent(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # removed meanwhile, or never made
+        raise error
+
+
+def _tidy(path: Path) -> None:
+    """Remove what a dead process left, if this user may."""
+    with contextlib.suppress(OSError):
+        path.unlink()
