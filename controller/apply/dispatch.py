@@ -40,8 +40,8 @@ def apply_action(action: Action, context: ApplyContext) -> Outcome:
     Raises:
         FtctlError: The lockfile cannot be written, which concerns all of them.
     """
+    _protect_first(action, context)
     try:
-        _protect_first(action, context)
         result = _handle(action, context)
     except FtctlError as error:
         return Outcome(action=action, message=str(error), exit_code=error.exit_code)
