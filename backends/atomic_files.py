@@ -100,10 +100,19 @@ def publish_file(finished: Path, final: Path) -> None:
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Append one line and fsync; a torn last line after a crash is the reader's to skip."""
+    """Append one line and fsync; a torn line is the reader's to skip.
+
+    A crash or a full disk tears the last line. Nothing is appended to that: the next line begins
+    after a line end of its own.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        file.write(line.rstrip(b"\n") + b"\n")
+    with path.open("a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            is_torn = file.read(1) != b"\n"
+        else:
+            is_torn = False
+        file.write(b"\n" * is_torn + line.rstrip(b"\n") + b"\n")
         file.flush()
         os.fsync(file.fileno())
 

@@ -1,5 +1,6 @@
 import errno
 import os
+import resource
 import stat
 
 import pytest
@@ -38,6 +39,22 @@ def test_each_line_that_is_appended_ends_once(tmp_path, lines):
     for line in lines:
         append_line(path, line)
     assert path.read_bytes() == b"".join(line.rstrip(b"\n") + b"\n" for line in lines)
+
+
+def test_nothing_is_appended_to_a_line_that_a_full_disk_tore(tmp_path):
+    path = tmp_path / "lines"
+    append_line(path, b"whole")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            append_line(path, b"never whole")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b"whole\nnev"
+    for line in (b"after", b"last"):
+        append_line(path, line)
+    assert path.read_bytes() == b"whole\nnev\nafter\nlast\n"
 
 
 def test_a_folder_gets_its_name_when_it_is_complete(tmp_path):
