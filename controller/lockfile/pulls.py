@@ -57,7 +57,10 @@ def read_pulls(root: Path) -> PullRecords:
     for pull, commit in sorted(list_pulls(root).items()):
         text = _git(root, "cat-file", "blob", f"{commit}:./{_FILE}")
         if text is None:
-            continue  # of another folder of the repository
+            # Of another folder of the repository, or not to be read: in a clone without blobs.
+            if _git(root, "ls-tree", "--name-only", commit, "--", _FILE) != b"":
+                unreadable[f"{PREFIX}{pull}"] = f"{PREFIX}{pull}: git cannot read it"
+            continue
         try:
             lockfile = parse_lockfile(text, f"{PREFIX}{pull}")
         except LockfileInvalid as error:
@@ -92,7 +95,7 @@ def write_pull(root: Path, record: PullRecord) -> bool:
     name, kind, mode = "", "blob", "100644"
     object_id = _must(root, "hash-object", "-w", "--no-filters", "--stdin", text=text)
     for name in reversed(f"{prefix}{_FILE}".split("/")):
-        line = f"{mode} {kind} {object_id}\t{name}\0".encode()
+        line = os.fsencode(f"{mode} {kind} {object_id}\t{name}\0")
         object_id, kind, mode = _must(root, "mktree", "-z", text=line), "tree", "040000"
     message = f"Train pull request {record.pull}"
     commit = _must(root, "commit-tree", object_id, "-m", message)
