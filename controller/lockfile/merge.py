@@ -166,6 +166,10 @@ def _whole_records(lockfile: Lockfile) -> Lockfile:
     return {**lockfile, "finetunes": entries}
 
 
+class UnreadableCommitError(Exception):
+    """Git cannot read a commit: in a clone without blobs whose server is away, for example."""
+
+
 class Branch:
     """The lockfile in the commits of a repository."""
 
@@ -200,7 +204,15 @@ class Branch:
 
     def _text(self, commit: str) -> bytes | None:
         done = _git("cat-file", "blob", f"{commit}:{self._file}")
-        return done.stdout if done.returncode == 0 else None
+        if done.returncode == 0:
+            return done.stdout
+        if set(commit) == {"0"}:
+            return None
+        # What git cannot read is not absent: all records of that side would seem to be deleted.
+        listed = _git("ls-tree", "--name-only", "--full-tree", commit, "--", self._file)
+        if listed.returncode or listed.stdout:
+            raise UnreadableCommitError(f"git cannot read {self._file} of {commit}")
+        return None
 
     def _parents(self, commit: str) -> list[str]:
         listed = _git("rev-list", "--parents", "--max-count=1", commit).stdout.decode().split()
@@ -224,8 +236,12 @@ def _warn(text: str) -> None:
 def main(file: str, ours: str, base: str, tip: str) -> int:
     """Write the merged lockfile to stdout; return the exit code."""
     branch = Branch(file)
-    before, _ = branch.at(base)
-    theirs, broken = branch.at(tip)
+    try:
+        before, _ = branch.at(base)
+        theirs, broken = branch.at(tip)
+    except UnreadableCommitError as error:
+        sys.stderr.write(f"::error::{error}; the branch keeps its own. Run the job again.\n")
+        return 1
     text = Path(ours).read_bytes()
     mine = parse(text)
     recovered = mine is None
