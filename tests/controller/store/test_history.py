@@ -1,6 +1,5 @@
 """What git names is kept: the command deletes the rest."""
 
-import subprocess
 import time
 from pathlib import Path
 
@@ -107,6 +106,6 @@ def test_an_object_that_cannot_be_read_stops_the_command(history):
 def test_a_folder_without_git_stops_the_command(tmp_path):
     with pytest.raises(FtctlError, match="cannot be read"):
         named_in_git(tmp_path, DAYS)
-    assert subprocess.run(["git", "init", "-q", str(tmp_path)], check=True).returncode == 0
+    git(tmp_path, "init", "-q")
     with pytest.raises(FtctlError, match="cannot be read"):
         named_in_git(tmp_path, DAYS)
