@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from backends.contract.backend import Endpoint
 from backends.contract.deployments import DeploySettings
 from backends.contract.errors import BackendError, CredentialsMissing
+from backends.excerpt import excerpt
 from backends.installation import install_command
 from backends.openai.profiles.profile import profile_of
 
@@ -45,13 +46,7 @@ def base_url(endpoint: Endpoint, environment: Mapping[str, str]) -> str:
     """
     url = endpoint.base_url or profile_of(endpoint.kind).base_url
     url = url or _variable("OPENAI_BASE_URL", endpoint, environment) or DEFAULT_URL
-    parts = split_url(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise BackendError(
-            # The part before an @ may be a password.
-            f"endpoint {endpoint.name}: {url.rpartition('@')[2][:100]!r} is not the address of a server",
-            "Write it like https://api.openai.com/v1, in ftctl.yaml or in OPENAI_BASE_URL.",
-        )
+    _require_address(url, endpoint, "in ftctl.yaml or in OPENAI_BASE_URL")
     return url
 
 
@@ -74,13 +69,17 @@ def settings(endpoint: Endpoint, environment: Mapping[str, str]) -> Settings:
     _require_header(key, endpoint.api_key_env, endpoint)
     _require_account(endpoint)
     require_deployable(endpoint)
+    organization = endpoint.organization or _variable("OPENAI_ORG_ID", endpoint, environment)
+    project = endpoint.project or _variable("OPENAI_PROJECT_ID", endpoint, environment)
+    _require_name(organization, "organization", "OPENAI_ORG_ID", endpoint)
+    _require_name(project, "project", "OPENAI_PROJECT_ID", endpoint)
     return Settings(
         base_url=url,
         api_key=key,
         kind=endpoint.kind,
         account=endpoint.account,
-        organization=endpoint.organization or _variable("OPENAI_ORG_ID", endpoint, environment),
-        project=endpoint.project or _variable("OPENAI_PROJECT_ID", endpoint, environment),
+        organization=organization,
+        project=project,
     )
 
 
@@ -116,6 +115,48 @@ def is_official(url: str) -> bool:
     """Return whether a server is OpenAI's own, whose prices and behaviour are known."""
     host = host_of(url)
     return host == "api.openai.com" or host.endswith(".api.openai.com")
+
+
+def _require_address(url: str, endpoint: Endpoint, place: str) -> None:
+    """Require an address that a request can be sent to.
+
+    Raises:
+        BackendError: The text is not an http address, or has a port, a host or characters that no
+            client can use.
+    """
+    if not _is_address(url):
+        raise BackendError(
+            # The part before an @ may be a password.
+            f"endpoint {endpoint.name}: {url.rpartition('@')[2][:100]!r} is not the address of a server",
+            f"Write it like https://api.openai.com/v1, {place}.",
+        )
+
+
+def _is_address(url: str) -> bool:
+    # Python's own parser drops line breaks, and reads hosts and ports that no client connects to.
+    parts = split_url(url)
+    try:
+        host = (parts.hostname or "").encode("idna")
+        has_port = parts.port != 0
+    except ValueError:
+        return False
+    is_one_word = url.isprintable() and " " not in parts.netloc
+    return is_one_word and has_port and bool(host) and parts.scheme in {"http", "https"}
+
+
+def _require_name(value: str | None, key: str, variable: str, endpoint: Endpoint) -> None:
+    """Refuse a name that cannot be sent in a header.
+
+    Raises:
+        BackendError: The name has blanks around it, a line break or a character that is not ASCII.
+    """
+    if value is None or (value == value.strip() and all(" " <= one <= "~" for one in value)):
+        return
+    raise BackendError(
+        f"endpoint {endpoint.name}: {key} {excerpt(value)} cannot be sent in a request: it has blanks "
+        "around it, a line break or no ASCII characters",
+        f"Write the ID of the {key} as the service shows it, in ftctl.yaml or in {variable}.",
+    )
 
 
 def _require_header(value: str, variable: str, endpoint: Endpoint) -> None:
@@ -198,6 +239,8 @@ def deployment_settings(endpoint: Endpoint, environment: Mapping[str, str]) -> S
     if own is None or deploy is None or deploy.api is None:
         raise BackendError(f"endpoint {endpoint.name} deploys nothing")
     api = deploy.api
+    if own.base_url is not None:
+        _require_address(own.base_url, endpoint, "as `base_url` of `deploy` in ftctl.yaml")
     base = own.base_url or base_url(endpoint, environment)
     path = urljoin(f"{base.rstrip('/')}/", api.url)
     if own.base_url is not None and split_url(api.url).scheme:

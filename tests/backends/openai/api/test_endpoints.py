@@ -7,9 +7,16 @@ from pathlib import Path
 import pytest
 
 from backends.contract.backend import Endpoint
+from backends.contract.deployments import DeploySettings
 from backends.contract.errors import BackendError, BaseModelMissing
 from backends.installation import install_command
-from backends.openai.api.endpoints import base_url, is_loopback, is_official, settings
+from backends.openai.api.endpoints import (
+    base_url,
+    deployment_settings,
+    is_loopback,
+    is_official,
+    settings,
+)
 from backends.openai.backend import OpenAIBackend, create
 
 ROOT = Path(__file__).parents[4]
@@ -39,10 +46,70 @@ def test_the_env_file_counts_where_the_environment_is_silent(tmp_path):
     assert SECRET not in repr(found)
 
 
-@pytest.mark.parametrize("url", ["api.openai.com", "ftp://x/v1", "http://", "http://[::1/v1"])
-def test_an_address_that_is_none_is_an_error(url):
+@pytest.mark.parametrize(
+    "url",
+    [
+        "api.openai.com",
+        "ftp://x/v1",
+        "http://",
+        "http://[::1/v1",
+        "http://:80/v1",
+        "http://host:abc/v1",
+        "http://host:99999/v1",
+        "http://host:0/v1",
+        "http://.com/v1",
+        "http://a..b/v1",
+        f"https://{'a' * 64}.com/v1",
+        "https://api openai.com/v1",
+        "https://api.openai.com /v1",
+        "https://ho\nst/v1",
+        "https://host/v1\n",
+        "https://host\x00/v1",
+        "https://host/v1\u202e",
+    ],
+)
+def test_an_address_that_no_request_can_be_sent_to_is_an_error(url):
     with pytest.raises(BackendError, match="is not the address of a server"):
         base_url(Endpoint(name="default", base_url=url), {})
+    deploying = Endpoint(
+        name="x", kind="nebius", api_key_env="KEY", deploy=DeploySettings(base_url=url)
+    )
+    with pytest.raises(BackendError, match="is not the address of a server"):
+        deployment_settings(deploying, {"KEY": "k"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://host:65535/v1",
+        "https://host./v1",
+        "https://한국.kr/v1",
+        "http://[fe80::1%25eth0]:8000/v1",
+        "https://user:pw@host/a b/v1?key=1",
+    ],
+)
+def test_an_unusual_address_is_one(url):
+    assert base_url(Endpoint(name="default", base_url=url), {}) == url
+
+
+@pytest.mark.parametrize("name", ["한국", "a\nb", "a\r\nX-Evil: 1", " org-1", "org-1\t", "a\x00"])
+@pytest.mark.parametrize("key", ["organization", "project"])
+def test_a_name_that_no_header_can_carry_is_refused(key, name, tmp_path):
+    endpoint = Endpoint(name="x", base_url="http://127.0.0.1:9/v1", **{key: name})
+    backend = OpenAIBackend(tmp_path, endpoint, environment={"OPENAI_API_KEY": "k"})
+
+    with pytest.raises(BackendError) as caught:
+        backend.find_jobs(["ft1:x"])
+
+    assert caught.value.message.startswith(f"endpoint x: {key} ")
+    assert "cannot be sent in a request" in caught.value.message
+    assert caught.value.message.isprintable()
+
+
+def test_names_with_blanks_inside_are_sent():
+    endpoint = Endpoint(name="x", organization="My Company", project="p-1")
+    found = settings(endpoint, {"OPENAI_API_KEY": "k"})
+    assert (found.organization, found.project) == ("My Company", "p-1")
 
 
 def test_an_address_is_never_shown_with_its_password(tmp_path):
@@ -99,6 +166,7 @@ for name in ("openai", "dotenv", "bpe_openai", "tenacity"):
     sys.modules[name] = None
 from pathlib import Path
 from backends.contract.backend import Endpoint
+from backends.contract.deployments import DeploySettings
 from backends.contract.errors import BackendError
 from backends.openai.backend import OpenAIBackend
 backend = OpenAIBackend(Path(sys.argv[1]), Endpoint(name="x"), environment={"OPENAI_API_KEY": "x"})
