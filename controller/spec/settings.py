@@ -61,12 +61,17 @@ Day = Annotated[
 """A day, `YYYY-MM-DD`."""
 
 
+Dollars = Annotated[float, Field(ge=0, le=1e9)]
+"""A price. A negative one would raise what budgets allow, and a huge one is not a number any more once
+it is multiplied by tokens."""
+
+
 class AnswerPriceSettings(Strict):
     """Price of answers, in US dollars per million tokens."""
 
-    input: float = Field(ge=0, allow_inf_nan=False)
+    input: Dollars
     """Of prompts."""
-    output: float = Field(ge=0, allow_inf_nan=False)
+    output: Dollars
     """Of answers."""
 
 
@@ -89,7 +94,7 @@ class DeploymentSettings(Strict):
     absent; only at `azure`."""
     base_url: NonEmpty | None = None
     """Address where deployments are made; the service's own when absent. `https`, or this machine."""
-    usd_per_hour: float | None = Field(default=None, ge=0)
+    usd_per_hour: Dollars | None = None
     """Price of one deployment in US dollars an hour, for the plan."""
 
     @field_validator("base_url")
@@ -123,7 +128,7 @@ class EndpointSettings(Strict):
     """Where models are deployed first: the name of the deployment that answers for a model ID."""
     deploy: DeploymentSettings | None = None
     """Deploy trained models; when absent, a person deploys them. `{}` is enough at `nebius`."""
-    prices: dict[NonEmpty, float] = Field(default_factory=dict)
+    prices: dict[NonEmpty, Dollars] = Field(default_factory=dict)
     """US dollars per million trained tokens by base model, where the shipped table is wrong."""
     answer_prices: dict[NonEmpty, AnswerPriceSettings] = Field(default_factory=dict)
     """Prices of answers by model ID or base model, where the shipped table is wrong or has none:

@@ -87,6 +87,22 @@ serve:
             ),
         ),
         (
+            "endpoints:\n  own:\n    prices: {m: -5}",
+            "ftctl.yaml:3: endpoints.own.prices.m: must be at least 0, not -5",
+        ),
+        (
+            "endpoints:\n  own:\n    prices: {m: 1e300}",
+            "ftctl.yaml:3: endpoints.own.prices.m: must be at most 1000000000, not 1e+300",
+        ),
+        (
+            "endpoints:\n  own:\n    answer_prices: {m: {input: 1e10, output: 0}}",
+            "ftctl.yaml:3: endpoints.own.answer_prices.m.input: must be at most 1000000000, not 10000000000.0",
+        ),
+        (
+            "endpoints:\n  own:\n    deploy: {usd_per_hour: 1e300}",
+            "ftctl.yaml:3: endpoints.own.deploy.usd_per_hour: must be at most 1000000000, not 1e+300",
+        ),
+        (
             "serve:\n  base_models: [../a/small, ./small]",
             (
                 "ftctl.yaml:2: serve.base_models: two base models would be called 'small'\n"
