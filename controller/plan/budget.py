@@ -1,10 +1,15 @@
 """The budget of the whole repository: what all jobs together may cost. Pure."""
 
 from collections.abc import Iterator, Sequence
+from math import isclose
 
 from controller.lockfile.model import Lockfile
 from controller.plan.actions import Action, Blocked, BlockReason
 from controller.plan.actions.base import Cancellation
+from controller.render.text import as_written, dollars, most_dollars
+
+_ERROR = 1e-12
+"""Share of an amount that floats may be off by, after some thousand additions."""
 
 
 def within_budget(
@@ -33,14 +38,23 @@ def within_budget(
             yield action
             continue
         freed = _freed(action.cancels, open_usd)
-        if spent - freed + usd[1] > budget_usd:
-            yield _over(action.name, usd[1], spent - freed, budget_usd)
+        others = max(spent - freed, 0.0)
+        if exceeds(others + usd[1], budget_usd):
+            yield _over(action.name, usd[1], others, budget_usd)
             continue
         if action.cancels is not None:
             open_usd.pop(action.cancels.job, None)
         paid.add(action.target)
-        spent += usd[1] - freed
+        spent = others + usd[1]
         yield action
+
+
+def exceeds(cost: float, limit: float) -> bool:
+    """Return whether a cost exceeds a limit by more than the error of adding floats.
+
+    Three jobs of $0.10 cost $0.30: as floats, their sum is a little more.
+    """
+    return cost > limit and not isclose(cost, limit, rel_tol=_ERROR)
 
 
 def _freed(cancels: Cancellation | None, open_usd: dict[str, float]) -> float:
@@ -49,8 +63,8 @@ def _freed(cancels: Cancellation | None, open_usd: dict[str, float]) -> float:
 
 def _over(name: str, usd: float, spent: float, budget_usd: float) -> Blocked:
     reason = (
-        f"up to ${usd:.2f}, with ${spent:.2f} for open and earlier jobs of this plan, "
-        f"exceed budget.max_usd: {budget_usd:g}"
+        f"up to {most_dollars(usd)}, with {dollars(spent, spent)} for open and earlier jobs of this "
+        f"plan, exceed budget.max_usd: {as_written(budget_usd)}"
     )
     remedy = "Raise budget.max_usd in ftctl.yaml, or wait until open jobs have ended."
     return Blocked(name=name, reason=reason, remedy=remedy, block_reason=BlockReason.BUDGET)

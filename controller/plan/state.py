@@ -16,6 +16,7 @@ from controller.plan.fingerprint import diff_inputs, short_id
 from controller.plan.hosting import hosting_origin
 from controller.plan.overview import Overview, pinned_builds
 from controller.plan.versions import holds, without_version
+from controller.render.text import as_written
 from controller.spec.model import Lifecycle
 
 _IN_WORDS = {
@@ -184,7 +185,7 @@ class State:
                 yield f"without it these conditions of the gate cannot hold: {'; '.join(lost)}"
         hours = spec.budget.max_gpu_hours
         if hours is not None and self.desired.estimate.gpu_hours is None:
-            yield f"how long the job takes is not known yet: it stops after {hours:g} GPU hours"
+            yield f"how long the job takes is not known yet: it stops after {as_written(hours)} GPU hours"
         if spec.gate or spec.allows_worse:
             return
         why = silent and "its base model cannot be asked"

@@ -2,12 +2,17 @@
 
 import re
 from collections.abc import Container
+from math import ceil
 
 from rich.cells import cell_len, chop_cells
 
 from backends.contract.jobs import Progress
 
 _KB, _MB, _GB = 1e3, 1e6, 1e9
+_CENT = 0.01
+_EXACT = 1e12
+"""US dollars from which on cents are not exact in a float."""
+_MANY_HOURS = 1000
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
@@ -71,9 +76,31 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
+def as_written(value: float) -> str:
+    """Return a number as a person writes it in YAML: `2`, `2.2`, `1234567.89`."""
+    return f"{value:.15g}"
+
+
+def hours_text(hours: float) -> str:
+    """Return a number of GPU hours: `0.05`, `12.5`, `12,345`."""
+    return f"{hours:,.0f}" if hours >= _MANY_HOURS else number(hours)
+
+
 def dollars(low: float, high: float) -> str:
-    """Return a range of US dollars: `$40.00 - $80.00`."""
-    return f"${low:,.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"${low:,.2f} - ${high:,.2f}"
+    """Return a range of US dollars: `$40.00 - $80.00`; less than a cent is not nothing."""
+    if 0 < high < _CENT / 100:
+        return "less than $0.0001"
+    # Minus zero is a price in YAML, too.
+    ends = (f"${end + 0.0:,.{4 if 0 < high < _CENT else 2}f}" for end in (low, high))
+    return " - ".join(dict.fromkeys(ends))
+
+
+def most_dollars(usd: float) -> str:
+    """Return the most that something may cost, rounded up to cents: `$2.01` for 2.001."""
+    # Products of prices and tokens are a little off: 3.3 may be 3.3000000000000003.
+    is_rounded = _CENT <= usd < _EXACT
+    most = ceil(round(usd / _CENT, 6)) * _CENT if is_rounded else usd
+    return dollars(most, most)
 
 
 def file_size(size: int) -> str:

@@ -11,7 +11,7 @@ from controller.plan.actions.building import BuildingAction
 from controller.plan.desired import DataChange, ParentBuild
 from controller.plan.fingerprint import short_id
 from controller.plan.hosting import hosting_origin, per_hour
-from controller.render.text import dollars, number
+from controller.render.text import dollars, hours_text
 
 _GB = 2**30
 _SHOWN = 0.05 * _GB
@@ -119,7 +119,7 @@ def _estimate_text(estimate: Estimate) -> str:
     parts = ["not known"] if estimate.usd is None else [dollars(*estimate.usd)]
     if estimate.gpu_hours is not None:
         low, high = estimate.gpu_hours
-        parts.append(f"{number(low)} - {number(high)} GPU hours")
+        parts.append(f"{hours_text(low)} - {hours_text(high)} GPU hours")
     if estimate.steps is not None:
         parts.append(f"{'at most ' * estimate.may_stop_earlier}{estimate.steps:,} steps")
     if estimate.may_stop_earlier:

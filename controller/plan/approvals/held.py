@@ -8,9 +8,11 @@ from controller.errors import ExitCode
 from controller.plan.actions import Action
 from controller.plan.actions.base import FREE
 from controller.plan.approvals.saved import SavedAction, SavedPlan, action_ids
+from controller.plan.budget import exceeds
 from controller.plan.plan import Plan
-from controller.render.text import dollars
+from controller.render.text import as_written, dollars, most_dollars
 
+_DIGITS = 6
 _NAMED = 5
 """Names that a line lists before it counts the rest."""
 _APPROVE = "Look at `ftctl plan`, and approve what it shows."
@@ -71,20 +73,20 @@ def held_by_cost(
     prices = {target: one[0].estimate.usd for target, one in jobs.items() if one[0].estimate}
     total = sum(usd[1] for usd in prices.values() if usd is not None)
     limit, spent, held = max(above_usd, approved_usd or 0.0), 0.0, []
-    of_limit = f"budget.approve_above_usd: {above_usd:g}"
+    of_limit = f"budget.approve_above_usd: {as_written(above_usd)}"
     if approved_usd is not None:
         of_limit += f", and {dollars(approved_usd, approved_usd)} approved"
     for target, usd in prices.items():
         if usd is None:
             reason = f"its cost is not known, and ftctl.yaml has {of_limit}"
             remedy = "Add its price to ftctl.yaml: endpoints.NAME.prices."
-        elif usd == FREE or spent + usd[1] <= limit:
+        elif usd == FREE or not exceeds(spent + usd[1], limit):
             spent += usd[1]
             continue
         else:
             before = f" with {dollars(spent, spent)} for other jobs" if spent else ""
-            reason = f"up to {dollars(usd[1], usd[1])}{before} exceed {of_limit}"
-            remedy = f"Approve the cost of all jobs: ftctl apply --approve-cost {ceil(total)}"
+            reason = f"up to {most_dollars(usd[1])}{before} exceed {of_limit}"
+            remedy = f"Approve the cost of all jobs: ftctl apply --approve-cost {_whole(total)}"
         held += [
             Held(action=one, reason=reason, remedy=remedy, exit_code=ExitCode.REFUSED)
             for one in jobs[target]
@@ -127,6 +129,11 @@ def _difference(
     if all(any(one.implies(action) for one in seen) for action in actions):
         return ""
     return f"plan {saved.id} approved {' and '.join(map(_saved_words, seen))}"
+
+
+def _whole(usd: float) -> int:
+    """Return a cost in whole dollars, rounded up; what floats are off by is no dollar more."""
+    return ceil(round(usd, _DIGITS))
 
 
 def _held(action: Action, reason: str) -> Held:

@@ -4,11 +4,13 @@ from collections.abc import Iterable
 
 from backends.contract.jobs import JobState, Memory
 from controller.plan.actions import Adopt, Blocked, BlockReason, Train
+from controller.plan.budget import exceeds
 from controller.plan.desired import ParentBuild
 from controller.plan.fingerprint import diff_inputs
 from controller.plan.job_steps import joinable, next_attempt
 from controller.plan.moving.rows import cannot_judge, changed_fields
 from controller.plan.state import State
+from controller.render.text import as_written, hours_text, most_dollars
 
 
 def stop_after_failure(state: State) -> Blocked | None:
@@ -73,14 +75,16 @@ def keep_to_budget(state: State) -> Blocked | None:
         return None
     file, budget, estimate = state.desired.file, state.desired.spec.budget, state.desired.estimate
     limits = (
-        ("max_usd", budget.max_usd, estimate.usd, ".2f", "US dollars"),
-        ("max_gpu_hours", budget.max_gpu_hours, estimate.gpu_hours, ".2g", "GPU hours"),
+        ("max_usd", budget.max_usd, estimate.usd),
+        ("max_gpu_hours", budget.max_gpu_hours, estimate.gpu_hours),
     )
-    for key, limit, cost, digits, unit in limits:
+    for key, limit, cost in limits:
         if limit is None:
             continue
         if key == "max_usd" and cost is None:
-            reason = f"budget.max_usd: {limit:g} cannot be kept: what the job costs is unknown"
+            reason = (
+                f"budget.max_usd: {as_written(limit)} cannot be kept: what the job costs is unknown"
+            )
             remedy = (
                 f"Remove budget.max_usd from {file}, or name the base model's price in `prices` "
                 "of its endpoint in ftctl.yaml."
@@ -88,8 +92,10 @@ def keep_to_budget(state: State) -> Blocked | None:
         elif key == "max_gpu_hours" and limit == 0:
             reason = "budget.max_gpu_hours: 0 allows no training"
             remedy = f"Raise it in {file}, or remove it."
-        elif cost is not None and cost[1] > limit:
-            reason = f"up to {cost[1]:{digits}} {unit} exceed budget.{key}: {limit:g}"
+        elif cost is not None and exceeds(cost[1], limit):
+            is_money = key == "max_usd"
+            most = most_dollars(cost[1]) if is_money else f"{hours_text(cost[1])} GPU hours"
+            reason = f"up to {most} exceed budget.{key}: {as_written(limit)}"
             remedy = f"Raise budget.{key} in {file}, or train less."
         else:
             continue

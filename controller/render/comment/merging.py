@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 
 from controller.plan.actions import Action, Deferred, Retire
 from controller.plan.actions.groups import ReplacingAction
+from controller.plan.budget import exceeds
 from controller.plan.plan import Plan
 from controller.render.comment.escape import code, prose
 from controller.render.comment.facts import Review
 from controller.render.summary import costs
-from controller.render.text import dollars
+from controller.render.text import dollars, most_dollars
 
 COST_LABEL = "ftctl/approve-cost"
 """Label by which somebody with write access approves the cost of a pull request."""
@@ -25,7 +26,7 @@ def merging(plan: Plan, review: Review) -> list[str]:
     estimates, _ = costs(plan.actions)
     limit = review.approve_above_usd
     highest = sum(high for _, high in known)
-    if limit is not None and (highest > limit or None in estimates.values()):
+    if limit is not None and (exceeds(highest, limit) or None in estimates.values()):
         paragraphs.append(
             f"**The cost needs an approval of its own:** it may exceed {prose(dollars(limit, limit))} "
             f"({code('budget.approve_above_usd')}). Until somebody with write access adds the label "
@@ -62,7 +63,7 @@ def _done(actions: Sequence[Action]) -> Iterator[str]:
     estimates, known = costs(actions)
     if estimates:
         jobs = "1 job" if len(estimates) == 1 else f"{len(estimates)} jobs"
-        most = dollars(*(2 * (sum(high for _, high in known),)))
+        most = most_dollars(sum(high for _, high in known))
         unknown = len(estimates) - len(known)
         price = f"at most {prose(most)}" if known else "a price that is not known"
         beside = f" and {unknown} of unknown price" if known and unknown else ""

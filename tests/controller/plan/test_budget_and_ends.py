@@ -1,10 +1,16 @@
 """Money over all fine-tunes, the end of base models, and backends that could not be asked."""
 
 from dataclasses import replace
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backends.contract.jobs import Estimate
-from controller.lockfile.model import Entry, Lockfile
+from controller.lockfile.model import DataFacts, Entry, Lockfile, PartFacts
 from controller.plan.actions import Blocked, BlockReason, Train, Wait
+from controller.plan.actions.base import Cancellation
+from controller.plan.budget import within_budget
 from controller.plan.desired import Shutdown
 from controller.plan.observed import Observed
 from controller.plan.plan import make_plan
@@ -25,6 +31,26 @@ def test_jobs_of_one_apply_share_a_budget_and_open_jobs_count(make):
     assert len(make_plan(desired, recorded, observed).actions) == 3
     assert not any(
         isinstance(action, Blocked) for action in make_plan(desired, recorded, observed).actions
+    )
+
+
+NO_DATA = DataFacts(
+    train=PartFacts(digest="", examples=0), held_out=PartFacts(digest="", examples=0)
+)
+
+
+def job(name, usd):
+    """Return the submission of a job of its own inputs."""
+    return Train(
+        name=name,
+        reason="",
+        fingerprint=f"ft1:{name}",
+        attempt=1,
+        estimate=Estimate(usd=(0.0, usd)),
+        changes=(),
+        data=NO_DATA,
+        data_change=None,
+        retrain=False,
     )
 
 
@@ -68,6 +94,47 @@ def test_a_job_that_is_not_cancelled_after_all_counts(make):
     assert budgeted(
         make, entries, [make.job(old)], budget_usd=2.0, a={"seed": 2}, b={"seed": 3}
     ) == {"a": "Blocked", "b": "Blocked"}
+
+
+PARTS = st.lists(
+    st.decimals(min_value="0.01", max_value="999.99", places=2), min_size=1, max_size=12
+)
+
+
+@given(PARTS)
+def test_jobs_that_cost_exactly_the_budget_are_within_it(parts):
+    actions = [job(f"n{at:02}", float(usd)) for at, usd in enumerate(parts)]
+    exact, short = sum(parts), sum(parts) - Decimal("0.01")
+
+    assert list(within_budget(float(exact), actions, Lockfile())) == actions
+    *before, last = within_budget(float(short), actions, Lockfile())
+    assert before == actions[:-1]
+    assert isinstance(last, Blocked)
+
+
+def test_what_other_jobs_cost_is_never_less_than_nothing(make):
+    old = make.desired(seed=1)
+    entry = Entry(job=make.open_job(old, estimate_usd=(0.1, 0.1 + 0.2)))
+    other = Entry(job=make.open_job(make.desired(seed=2), id="job-2", estimate_usd=(0, 0.3)))
+    cancels = Cancellation(job=entry.job.id, backend="b", submitted="", usd=(0.1, 0.3))
+    actions = [replace(job("a", 0.3), cancels=cancels), job("b", 0.3)]
+
+    recorded = Lockfile(finetunes={"a": entry, "z": other})
+    [first, second] = within_budget(0.6, actions, recorded)
+
+    assert isinstance(first, Train)
+    assert "up to $0.30, with $0.60 for open and earlier jobs of this plan" in second.reason
+    freed = Lockfile(finetunes={"a": entry})
+    [only] = within_budget(0.0, actions[:1], freed)
+    assert "up to $0.30, with $0.00 for open and earlier jobs" in only.reason
+
+
+def test_a_budget_of_millions_is_shown_with_every_digit():
+    [over] = within_budget(1234567.89, [job("a", 1234567.891)], Lockfile())
+    assert over.reason == (
+        "up to $1,234,567.90, with $0.00 for open and earlier jobs of this plan, "
+        "exceed budget.max_usd: 1234567.89"
+    )
 
 
 def test_what_has_no_known_price_is_no_reason_to_refuse(make):

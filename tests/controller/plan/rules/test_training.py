@@ -92,7 +92,7 @@ HOURS = Estimate(gpu_hours=(0.5, 1.5))
         (
             {"max_usd": 2.2},
             Estimate(usd=(1, 2.25)),
-            "up to 2.25 US dollars exceed budget.max_usd: 2.2",
+            "up to $2.25 exceed budget.max_usd: 2.2",
         ),
         (
             {"max_usd": 2},
@@ -110,8 +110,38 @@ HOURS = Estimate(gpu_hours=(0.5, 1.5))
         (
             {"max_usd": 1, "max_gpu_hours": 0},
             replace(HOURS, usd=(0.5, 2)),
-            "up to 2.00 US dollars exceed budget.max_usd: 1",
+            "up to $2.00 exceed budget.max_usd: 1",
         ),
+        # Prices times tokens are a little off; what is a little more is shown as more.
+        ({"max_usd": 3.3}, Estimate(usd=(3, 3 * 1.1)), None),
+        ({"max_usd": 2}, Estimate(usd=(1, 2.001)), "up to $2.01 exceed budget.max_usd: 2"),
+        ({"max_usd": 0}, Estimate(usd=(0, 0)), None),
+        (
+            {"max_usd": 0},
+            Estimate(usd=(0, 1e-7)),
+            "up to less than $0.0001 exceed budget.max_usd: 0",
+        ),
+        (
+            {"max_usd": 1234567.89},
+            Estimate(usd=(0, 1234567.9)),
+            "up to $1,234,567.90 exceed budget.max_usd: 1234567.89",
+        ),
+        (
+            {"max_usd": 1234567.89},
+            Estimate(),
+            "budget.max_usd: 1234567.89 cannot be kept: what the job costs is unknown",
+        ),
+        (
+            {"max_gpu_hours": 100},
+            Estimate(gpu_hours=(50, 123)),
+            "up to 123 GPU hours exceed budget.max_gpu_hours: 100",
+        ),
+        (
+            {"max_gpu_hours": 10},
+            Estimate(gpu_hours=(5, 10.04)),
+            "up to 10.04 GPU hours exceed budget.max_gpu_hours: 10",
+        ),
+        ({"max_gpu_hours": 0.3}, Estimate(gpu_hours=(0, 0.1 + 0.2)), None),
     ],
 )
 def test_keep_to_budget(make, state, budget, estimate, expected):
