@@ -74,8 +74,9 @@ class Health:
 class HealthBoard:
     """The newest state; a thread may read it while another writes."""
 
-    def __init__(self, health: Health) -> None:
+    def __init__(self, health: Health, mask: Callable[[str], str] = str) -> None:
         self._health = health
+        self._mask = mask
         self._lock = threading.Lock()
 
     @property
@@ -90,7 +91,11 @@ class HealthBoard:
             self._health = change(self._health)
 
     def begin_outage(self, name: str, message: str, now_s: float) -> bool:
-        """Note that something does not work; return True if that, or the reason, is new."""
+        """Note that something does not work; return True if that, or the reason, is new.
+
+        Anybody may read the reason at `/healthz`: no secret stays in it.
+        """
+        message = self._mask(message)
         with self._lock:
             known = self._health.outages.get(name)
             since_s = known.since_s if known is not None else now_s

@@ -56,7 +56,8 @@ class _EventFormatter(logging.Formatter):
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         when, level = when.replace("+00:00", "Z"), record.levelname.lower()
         event: str = getattr(record, "event", "defect")
-        message = record.getMessage()
+        # Before and after: white space and quotes of a secret are written otherwise in a line.
+        message = masked(record.getMessage(), self._secrets)
         trace = self.formatException(record.exc_info) if record.exc_info else ""
         if self._as_json:
             facts: dict[str, object] = getattr(record, "facts", {})

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from backends.lock_files import try_lock
@@ -27,7 +28,7 @@ from controller.watch.clone.upstream import (
 from controller.watch.health import Health, HealthBoard
 from controller.watch.listener import Page, json_page, listening
 from controller.watch.log import EventLog, open_log
-from controller.watch.mask import secrets_of
+from controller.watch.mask import masked, secrets_of
 from controller.watch.metrics import CONTENT_TYPE, Metrics
 from controller.watch.reporter import WatchReporter
 from controller.watch.reports import CommitReports
@@ -68,8 +69,9 @@ def serve(options: WatchOptions) -> ExitCode:
             follow.
     """
     environment = dict(os.environ)
-    log = open_log(as_json=options.as_json, secrets=secrets_of(environment))
-    board = HealthBoard(Health(started_s=time.time()))
+    secrets = secrets_of(environment)
+    log = open_log(as_json=options.as_json, secrets=secrets)
+    board = HealthBoard(Health(started_s=time.time()), partial(masked, secrets=secrets))
     metrics = Metrics(lambda: board.now)
     with ExitStack() as stack:
         place: Place

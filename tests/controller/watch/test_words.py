@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import subprocess
+from functools import partial
+from urllib.parse import quote
 
 import pytest
 
@@ -16,6 +18,7 @@ from controller.watch.clone.upstream import (
     github_repository,
     token_for,
 )
+from controller.watch.health import Health, HealthBoard
 from controller.watch.interval import parse_interval
 from controller.watch.log import LOGGER, EventLog
 from controller.watch.mask import masked, secrets_of
@@ -39,6 +42,49 @@ def test_values_of_secret_variables_are_masked_wherever_they_stand():
     secrets = secrets_of({"HOSTED_KEY": "sk-0123456789", "MODE": "production", "X_TOKEN": "short"})
     assert secrets == ("sk-0123456789",)
     assert masked('{"error": "Bearer sk-0123456789"}', secrets) == '{"error": "Bearer ***"}'
+
+
+SECRETS = {
+    "APP_PRIVATE_KEY": "-----BEGIN KEY-----\nMIIEvQ  IBADANBg\n\tkqhkiG9w0BAQ==\n-----END KEY-----\n",
+    "DB_PASSWORD": 'pa"ss\\wörd\t12',
+    "GITHUB_PAT": "github_pat_0123456789",
+    "REGISTRY_AUTH": "bWU6c2VjcmV0cw==/+",
+    "PGPASSWORD": "geheim@&%비밀번호입니다",
+}
+"""Values that a line of the log, JSON, Python and an address each write in another way."""
+
+
+def test_secrets_that_are_written_otherwise_in_a_line_stay_out_of_log_and_health():
+    secrets = secrets_of({**SECRETS, "GIT_AUTHOR_NAME": "Kim Minji", "PATH": "/usr/local/bin"})
+    board = HealthBoard(Health(started_s=0.0), partial(masked, secrets=secrets))
+    board.begin_outage("pass", f"said {' and '.join(SECRETS.values())}", 0.0)
+    told = [json.dumps(board.now.json(), ensure_ascii=False)]
+    for as_json in (True, False):
+        stream = io.StringIO()
+        log = EventLog(as_json=as_json, secrets=secrets, stream=stream)
+        for value in SECRETS.values():
+            log.fail("fails", f"Kim Minji in /usr/local/bin: {value}", what=value, more=[value])
+            log.fail("fails", f"{value!r} {json.dumps(value)} https://host/?key={quote(value)}")
+            log.fail("fails", f"{value}".replace("\n", "\r\n"))
+            try:
+                int(value)
+            except ValueError:
+                LOGGER.exception("a defect")
+        told.append(stream.getvalue())
+        assert stream.getvalue().count("Kim Minji in /usr/local/bin: ***") == len(SECRETS)
+    parts = [
+        "MIIEvQ",
+        "kqhkiG",
+        "ss\\",
+        "rd\\t12",
+        "wörd",
+        "0123456",
+        "bWU6c2",
+        "geheim",
+        "비밀번호",
+    ]
+    assert [part for part in parts for text in told if part in text] == []
+    LOGGER.handlers = [logging.NullHandler()]
 
 
 @pytest.mark.parametrize(
