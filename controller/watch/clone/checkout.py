@@ -32,9 +32,9 @@ _MOST_NAMED = 20
 _MAY_STAY = frozenset({".git", ".ftctl"})
 _STALE = (
     *("index.lock", "HEAD.lock", "ORIG_HEAD.lock", "config.lock", "packed-refs.lock"),
-    *("shallow.lock", f"{_INDEX}.lock", f"{_PENDING}.lock"),
+    *("packed-refs.new", "shallow.lock", f"{_INDEX}.lock"),
 )
-"""Files that a killed git leaves, and that stop every later one."""
+"""Files that a killed git leaves, and that stop every later one; the same of each reference."""
 _IDENTITY = {
     "GIT_AUTHOR_NAME": "ftctl",
     "GIT_AUTHOR_EMAIL": "ftctl@localhost",
@@ -167,8 +167,10 @@ class Checkout:
 
     def recover(self) -> None:
         """Finish a change of the working tree that was interrupted, by a kill or by a full disk."""
-        for name in (*_STALE, f"{self._remote}.lock"):
-            (self.git.folder / ".git" / name).unlink(missing_ok=True)
+        inside = self.git.folder / ".git"
+        # No reference may end so.
+        for path in (*(inside / name for name in _STALE), *inside.glob("refs/**/*.lock")):
+            path.unlink(missing_ok=True)
         pending = _line(self.git.read("rev-parse", "--verify", "--quiet", _PENDING))
         if pending is not None:
             self._reset(pending)

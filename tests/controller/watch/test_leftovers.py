@@ -1,0 +1,129 @@
+"""What killed commands of git leave in the clone, and settings of git that people have."""
+
+import pytest
+
+from controller.lockfile.pulls import PREFIX, list_pulls
+from tests.controller.watch.clones import Clone
+from tests.controller.watch.test_pulls import trained
+from tests.watched import Remote, git
+from tests.workflows.repositories import entry
+
+LEFT = [
+    "HEAD.lock",
+    "ORIG_HEAD.lock",
+    "config.lock",
+    "ftctl-index.lock",
+    "index.lock",
+    "packed-refs.lock",
+    "packed-refs.new",
+    "shallow.lock",
+    "refs/ftctl/checkout.lock",
+    "refs/ftctl/pr-3.lock",
+    "refs/ftctl/pr-12.lock",
+    "refs/remotes/origin/main.lock",
+    "refs/remotes/origin/HEAD.lock",
+]
+
+
+@pytest.fixture
+def remote(tmp_path):
+    found = Remote(tmp_path)
+    found.merge({"finetunes/a.yaml": "backend: x\n"})
+    return found
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["loose", "packed"])
+def test_files_that_killed_commands_of_git_left_stop_no_later_one(tmp_path, remote, packed):
+    """The service is started again, and everything that it does with git works."""
+    trained(remote, 3, 1)
+    clone = Clone(tmp_path / "clone", remote)
+    clone.sync()
+    if packed:
+        git(clone.folder, "pack-refs", "--all")
+    clone.write({"a": entry(1)})
+    trained(remote, 12, 2)
+    git(remote.origin, "update-ref", "-d", f"{PREFIX}3")
+    remote.merge({"finetunes/b.yaml": "backend: y\n"})
+    for name in LEFT:
+        (clone.folder / ".git" / name).parent.mkdir(parents=True, exist_ok=True)
+        (clone.folder / ".git" / name).write_bytes(b"")
+
+    again = Clone(tmp_path / "clone", remote)
+    synced = again.sync(always=True)
+
+    assert (synced.failure, synced.recorded) == (None, ("a",))
+    assert remote.recorded() == again.recorded() == {"a": entry(1)}
+    assert (again.folder / "finetunes/b.yaml").exists()
+    assert sorted(list_pulls(again.folder)) == [12]
+
+
+SETTINGS = """\
+[core]
+\tautocrlf = true
+\tsafecrlf = true
+\tquotePath = true
+\teol = crlf
+\thooksPath = {hooks}
+\texcludesFile = {excludes}
+[color]
+\tui = always
+[commit]
+\tgpgSign = true
+[tag]
+\tgpgSign = true
+[gpg]
+\tprogram = false
+[push]
+\tdefault = nothing
+\tfollowTags = true
+[fetch]
+\tprune = true
+\tpruneTags = true
+\trecurseSubmodules = true
+[submodule]
+\trecurse = true
+[clean]
+\trequireForce = true
+[log]
+\tshowSignature = true
+[i18n]
+\tcommitEncoding = EUC-KR
+\tlogOutputEncoding = EUC-KR
+[transfer]
+\tfsckObjects = true
+[gc]
+\tauto = 1
+[user]
+\tuseConfigOnly = true
+[status]
+\tshowUntrackedFiles = no
+[rerere]
+\tenabled = true
+"""
+
+
+def test_settings_of_a_person_change_nothing_that_the_service_does(tmp_path, remote):
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    for name in (
+        "pre-commit",
+        "commit-msg",
+        "prepare-commit-msg",
+        "post-checkout",
+        "pre-merge-commit",
+    ):
+        (hooks / name).write_text("#!/bin/sh\nexit 1\n")
+        (hooks / name).chmod(0o755)
+    (tmp_path / "excludes").write_text("*\n")
+    given = SETTINGS.format(hooks=hooks, excludes=tmp_path / "excludes")
+    (tmp_path / "settings").write_text(given)
+    own = {"GIT_CONFIG_GLOBAL": str(tmp_path / "settings"), "GIT_PAGER": "false"}
+    clone = Clone(tmp_path / "clone", remote, **own)
+    clone.sync()
+    (clone.folder / "finetunes/nobody-merged.yaml").write_text("backend: x\n")
+    clone.write({"카페 a": entry(1)})
+    remote.merge({"finetunes/카페 a.yaml": "backend: y\n", ".gitattributes": "* text=auto\n"})
+    assert clone.sync().recorded == ("카페 a",)
+    assert remote.recorded() == clone.recorded() == {"카페 a": entry(1)}
+    assert (clone.folder / "finetunes/카페 a.yaml").read_bytes() == b"backend: y\n"
+    assert not (clone.folder / "finetunes/nobody-merged.yaml").exists()
