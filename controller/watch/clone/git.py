@@ -28,6 +28,7 @@ _HELPER = (
 _SETTINGS = (
     "advice.detachedHead=false",
     "core.autocrlf=false",
+    "core.eol=lf",
     "core.fsync=committed,loose-object,index,reference",
     "core.quotePath=false",
     # What runs on in the background would outlive this process, and hold files of the clone.
