@@ -9,6 +9,7 @@ finds this ref finishes the change first. So neither half a lockfile nor half a 
 """
 
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -181,9 +182,15 @@ class Checkout:
         self.git.run("update-ref", "--no-deref", "HEAD", commit)
         self.git.run("reset", "--quiet", "--hard", "--no-recurse-submodules")
         # A spec that was never merged must not be trained. People commit recorded answers.
-        places = [f"{self.upstream.folder}/{name}".lstrip("/") for name in (FOLDER, SETTINGS)]
-        keep = f"--exclude=/{places[0]}/recorded/"
+        finetunes, settings = (
+            f"{self.upstream.folder}/{name}".lstrip("/") for name in (FOLDER, SETTINGS)
+        )
+        keep = f"--exclude=/{_literal(finetunes)}/recorded/"
+        places = (f":(literal){finetunes}", f":(literal){settings}")
         self.git.run("clean", "--quiet", "-ffd", keep, "--", *places)
+        # Nor may one that git ignores. What else it ignores may be data that somebody put there.
+        specs = (f":(glob){_literal(finetunes)}/*{ending}" for ending in (".yaml", ".yml"))
+        self.git.run("clean", "--quiet", "-ffdx", "--", *specs, places[1])
 
     def _identity(self) -> dict[str, str]:
         """Return who commits: what the environment or git's settings say, else ftctl."""
@@ -229,6 +236,11 @@ def followed(git: Git) -> tuple[str, str] | None:
     known = _line(git.read("config", "--local", _FOLLOWS)) if _is_clone(git.folder) else None
     url, blank, branch = (known or "").rpartition(" ")
     return (url, branch) if blank else None
+
+
+def _literal(path: str) -> str:
+    """Return a path as a pattern of git that matches it alone."""
+    return re.sub(r"([*?\[\\])", r"\\\1", path)
 
 
 def _is_clone(folder: Path) -> bool:

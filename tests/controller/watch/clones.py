@@ -15,13 +15,15 @@ from tests.watched import LOCKFILE, PEOPLE
 class Clone:
     """A clone as the service keeps it."""
 
-    def __init__(self, folder, remote, branch="main", **environment):
+    def __init__(self, folder, remote, branch="main", subfolder="", **environment):
         self.folder = folder
         lock = os.open(folder.with_suffix(".lock"), os.O_RDWR | os.O_CREAT)
         given = git_environment({**os.environ, **PEOPLE, **environment}, remote.url, "")
         self.git = Git(folder=folder, environment=given, lock=lock)
-        self.checkout = open_checkout(self.git, Upstream(url=remote.url, branch=branch))
-        self.project = Project(root=folder, state=folder / ".ftctl")
+        self.checkout = open_checkout(
+            self.git, Upstream(url=remote.url, branch=branch, folder=subfolder)
+        )
+        self.project = Project(root=folder / subfolder, state=folder / ".ftctl")
 
     def sync(self, **options):
         return synchronise(self.checkout, self.project, self.checkout.fetch(), **options)

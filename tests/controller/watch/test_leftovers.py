@@ -57,6 +57,25 @@ def test_files_that_killed_commands_of_git_left_stop_no_later_one(tmp_path, remo
     assert sorted(list_pulls(again.folder)) == [12]
 
 
+@pytest.mark.parametrize("folder", ["", "모델 [a]*"], ids=["top", "below"])
+def test_what_nobody_merged_is_removed_and_what_else_git_ignores_stays(tmp_path, remote, folder):
+    place = f"{folder}/".lstrip("/")
+    remote.merge(
+        {f"{place}finetunes/a.yaml": "backend: x\n", ".gitignore": "*.own.*\nftctl.yaml\n"}
+    )
+    clone = Clone(tmp_path / "clone", remote, subfolder=folder)
+    clone.sync()
+    root = clone.folder / folder
+    removed = ["b.yaml", "b.own.yaml", "b.own.yml", "data/rows.csv", "../ftctl.yaml"]
+    kept = ["data/rows.own.csv", "recorded/answers.jsonl", "a.yaml", "../own.txt"]
+    for name in (*removed, *kept):
+        (root / "finetunes" / name).parent.mkdir(exist_ok=True)
+        (root / "finetunes" / name).write_text("backend: x\n")
+    clone.sync(always=True)
+    assert [name for name in removed if (root / "finetunes" / name).exists()] == []
+    assert [name for name in kept if not (root / "finetunes" / name).exists()] == []
+
+
 SETTINGS = """\
 [core]
 \tautocrlf = true
