@@ -4,8 +4,10 @@ A status that does not arrive is sent again by a later pass; nothing waits for i
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -20,6 +22,8 @@ CONTEXT = "ftctl / apply"
 _TIMEOUT_S = 20.0
 _FIRST_PAUSE_S = 5.0
 _LONGEST_PAUSE_S = 900.0
+_LONGEST_ASKED_S = 3600.0
+"""Longest pause that a server is granted: GitHub's limits begin again every hour."""
 _LONGEST_TEXT = 140
 """Characters of a description, by GitHub's limit."""
 _MOST = 50
@@ -89,7 +93,8 @@ class StatusReporter:
             for commit, status in self.wanted.items()
             if self.known.get(commit) != status
         }
-        if not due or self.now() < self._again_s:
+        # A time that is further away was noted by a clock that has been put back since.
+        if not due or 0 < self._again_s - self.now() <= _LONGEST_ASKED_S:
             return Sent()
         count, failure, dropped = 0, "", []
         with httpx2.Client(
@@ -130,7 +135,7 @@ class StatusReporter:
         asked_s = _number(headers.get("retry-after"))
         if headers.get("x-ratelimit-remaining") == "0":
             asked_s = max(asked_s, _number(headers.get("x-ratelimit-reset")) - self.now())
-        self._again_s = self.now() + max(self._pause_s, asked_s)
+        self._again_s = self.now() + min(max(self._pause_s, asked_s), _LONGEST_ASKED_S)
 
     def _headers(self) -> dict[str, str]:
         return {
@@ -143,21 +148,24 @@ class StatusReporter:
     def _remember(self) -> None:
         self.known = {commit: one for commit, one in self.known.items() if commit in self.wanted}
         text = json.dumps({commit: asdict(one) for commit, one in self.known.items()})
-        write_atomic(self.memory, text.encode() + b"\n")
+        # Without it, a restart sends some twice; a full disk must not stop what needs no room.
+        with suppress(OSError):
+            write_atomic(self.memory, text.encode() + b"\n")
 
 
 def _message(answer: httpx2.Response) -> str:
     try:
         return str(answer.json()["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return answer.text[:200]
 
 
 def _number(text: str | None) -> float:
     try:
-        return max(0.0, float(text or 0))
+        number = float(text or 0)
     except ValueError:
         return 0.0
+    return max(0.0, number) if math.isfinite(number) else 0.0
 
 
 def _cut(text: str) -> str:
