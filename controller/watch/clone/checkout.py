@@ -19,7 +19,7 @@ from controller.errors import FtctlError
 from controller.lockfile.pulls import REFSPEC
 from controller.spec.load import FOLDER
 from controller.spec.settings import FILE as SETTINGS
-from controller.watch.clone.git import Git
+from controller.watch.clone.git import Git, GitFailed
 from controller.watch.clone.upstream import Upstream
 from controller.watch.mask import masked
 
@@ -28,6 +28,7 @@ _FOLLOWS = "ftctl.follows"
 """Setting of the clone: what it follows. It also tells the service's clone from one of a person."""
 _INDEX = "ftctl-index"
 _MESSAGE = "Record fine-tunes"
+_OTHER_FORMAT = re.compile(r"mismatched algorithms: client \w+; server (sha1|sha256)\b")
 _MOST_NAMED = 20
 """Fine-tunes that a commit's message names at most."""
 _MAY_STAY = frozenset({".git", ".ftctl"})
@@ -80,8 +81,22 @@ class Checkout:
         """
         branch = f"+refs/heads/{self.upstream.branch}:{self._remote}"
         quiet = ("--quiet", "--no-tags", "--no-recurse-submodules", "--prune")
-        self.git.ask("fetch", *quiet, "origin", branch, REFSPEC)
+        try:
+            self.git.ask("fetch", *quiet, "origin", branch, REFSPEC)
+        except GitFailed as error:
+            if not self._takes_format_of(error):
+                raise
+            self.git.ask("fetch", *quiet, "origin", branch, REFSPEC)
         return self.git.run("rev-parse", "--verify", f"{self._remote}^{{commit}}")
+
+    def _takes_format_of(self, error: GitFailed) -> bool:
+        """Give a new clone the server's kind of digests, if that is why it cannot fetch."""
+        found = _OTHER_FORMAT.search(error.message)
+        if found is None or self.head is not None or self.tip is not None:
+            return False
+        self.git.run("config", "--local", "core.repositoryFormatVersion", "1")
+        self.git.run("config", "--local", "extensions.objectFormat", found[1])
+        return True
 
     def push(self, commit: str) -> None:
         """Push a commit to the branch; never by force.

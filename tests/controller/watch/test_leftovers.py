@@ -1,8 +1,11 @@
 """What killed commands of git leave in the clone, and settings of git that people have."""
 
+import shutil
+
 import pytest
 
 from controller.lockfile.pulls import PREFIX, list_pulls
+from controller.watch.clone.git import GitFailed
 from tests.controller.watch.clones import Clone
 from tests.controller.watch.test_pulls import trained
 from tests.watched import Remote, git
@@ -74,6 +77,34 @@ def test_what_nobody_merged_is_removed_and_what_else_git_ignores_stays(tmp_path,
     clone.sync(always=True)
     assert [name for name in removed if (root / "finetunes" / name).exists()] == []
     assert [name for name in kept if not (root / "finetunes" / name).exists()] == []
+
+
+@pytest.mark.parametrize(("server", "here"), [("sha256", "sha1"), ("sha1", "sha256")])
+def test_a_server_with_digests_of_another_kind_is_followed(tmp_path, monkeypatch, server, here):
+    monkeypatch.setenv("GIT_DEFAULT_HASH", server)
+    remote = Remote(tmp_path)
+    first = remote.merge({"finetunes/a.yaml": "backend: x\n"})
+    clone = Clone(tmp_path / "clone", remote, GIT_DEFAULT_HASH=here)
+    assert clone.sync().tip == first
+    clone.write({"a": entry(1)})
+    assert Clone(tmp_path / "clone", remote, GIT_DEFAULT_HASH=here).sync().recorded == ("a",)
+    assert remote.recorded() == {"a": entry(1)}
+
+
+def test_a_server_that_changed_its_kind_of_digests_costs_no_record(tmp_path, remote, monkeypatch):
+    clone = Clone(tmp_path / "clone", remote)
+    clone.sync()
+    clone.write({"a": entry(1)})
+    shutil.rmtree(remote.origin)
+    monkeypatch.setenv("GIT_DEFAULT_HASH", "sha256")
+    (tmp_path / "other").mkdir()
+    other = Remote(tmp_path / "other")
+    other.merge({"finetunes/a.yaml": "backend: x\n"})
+    other.origin.rename(remote.origin)
+    with pytest.raises(GitFailed, match="mismatched algorithms"):
+        clone.sync()
+    assert clone.recorded() == {"a": entry(1)}
+    assert clone.checkout.head is not None
 
 
 SETTINGS = """\
