@@ -134,7 +134,7 @@ class Account:
         try:
             return read(given)
         except UnfitValue as error:
-            self.refuse(key, f"must be {error}, not {_shown(given)}", "Correct it there.")
+            self.refuse(key, f"must be {error}, not {shown(given)}", "Correct it there.")
             return default
 
     def text(self, key: str) -> str:
@@ -253,9 +253,17 @@ def number(value: Json) -> Json:
             value = float(value)
         except ValueError:
             raise UnfitValue("a number") from None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
         raise UnfitValue("a number")
     return value
+
+
+def _is_finite(value: float) -> bool:
+    """Return whether a number is one that a machine computes with."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def whole(value: Json) -> Json:
