@@ -10,7 +10,7 @@ from backends.excerpt import printable
 from backends.registry import LOCAL
 from controller.adopt.config_files import begins_with, read_config, require_name
 from controller.adopt.configs import llama_factory, llama_factory_rows
-from controller.adopt.configs.datasets import Found, Places, copy_files, find_base
+from controller.adopt.configs.datasets import Found, Places, copy_files, expanded, find_base, resolved
 from controller.adopt.configs.recognise import recognise
 from controller.adopt.configs.spec import first_note, translated_spec
 from controller.adopt.configs.translation import Fate, Line, Translation
@@ -177,10 +177,10 @@ def _dataset_info(
     Raises:
         InvalidInput: The description cannot be read.
     """
-    folder = Path(llama_factory_rows.dataset_folder(config)).expanduser()
+    folder = expanded(llama_factory_rows.dataset_folder(config))
     for start in starts:
         path = start / folder / llama_factory_rows.INFO
-        if path.is_file():
+        if (there := resolved(path)) is not None and there.is_file():
             info, _ = read_config(path, printable(str(path)))
             return (info if isinstance(info, Mapping) else {}), [path.parent, *starts]
     return None, list(starts)

@@ -21,7 +21,7 @@ from controller.data.sources.locate import detect_format
 from controller.errors import Problem
 from controller.spec.load import FOLDER
 
-_HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID: Final = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
 _SAVED: Final = ("dataset_dict.json", "state.json")
 """Files of a dataset that `save_to_disk` wrote."""
@@ -44,9 +44,9 @@ class Places:
 
     def find(self, written: str) -> Path | None:
         """Return the file or folder that a tool's path leads to, resolved; None without one."""
-        path = Path(written).expanduser()
+        path = expanded(written)
         candidates = [path] if path.is_absolute() else [start / path for start in self.starts]
-        return next((one.resolve() for one in candidates if one.exists()), None)
+        return next((found for one in candidates if (found := resolved(one)) is not None), None)
 
     def holds(self, path: Path) -> bool:
         """Return whether a resolved path is in the repository."""
@@ -94,11 +94,12 @@ class Found:
                 if path is not None:
                     yield from self._local(rows, path)
             return
-        if rows.files and not rows.only_file and _HUB_ID.fullmatch(rows.place):
+        is_hub = not rows.only_file and _is_hub(rows)
+        if rows.files and is_hub:
             message = f"takes single files of the dataset {rows.place} of the hub"
             self._refuse(rows, message, "Download these files, and name them there.")
             return
-        if not rows.files and not rows.only_file and _HUB_ID.fullmatch(rows.place):
+        if is_hub:
             yield from self._hub(rows)
             return
         missing = names[found.index(None)] if found else rows.place
@@ -179,6 +180,23 @@ class Found:
         )
 
 
+def expanded(written: str) -> Path:
+    """Return a path as a tool's configuration writes it, with the home folder that `~` stands for."""
+    try:
+        return Path(written).expanduser()
+    except RuntimeError:
+        # The home of a person whom this machine does not know: `~alice/data`.
+        return Path(written)
+
+
+def resolved(path: Path) -> Path | None:
+    """Return a path that exists, resolved; None for another one, or one that may not be read."""
+    try:
+        return path.resolve() if path.exists() else None
+    except OSError:
+        return None
+
+
 def copy_files(copies: Mapping[Path, Path]) -> None:
     """Copy files, each as a whole or not at all.
 
@@ -221,10 +239,21 @@ def find_base(
     return written, Problem(file=file, line=line, field=key, message=message, remedy=remedy)
 
 
-def _is_data(path: Path) -> bool:
+def _is_hub(rows: Rows) -> bool:
+    """Return whether a place can be a dataset of the hub: `data/train.jsonl` is a file."""
+    is_name = _HUB_ID.fullmatch(rows.place) is not None
+    return is_name and (rows.only_hub or not _has_ending(rows.place))
+
+
+def _has_ending(name: str) -> bool:
     try:
-        detect_format(path.name)
+        detect_format(name)
     except DataError:
         return False
+    return True
+
+
+def _is_data(path: Path) -> bool:
     # Tools describe their datasets in files like `dataset_info.json`.
-    return not path.name.startswith((".", "dataset_info")) and path.suffix.lower() != ".md"
+    is_description = path.name.startswith((".", "dataset_info")) or path.suffix.lower() == ".md"
+    return _has_ending(path.name) and not is_description

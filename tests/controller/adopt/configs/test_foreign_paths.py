@@ -30,3 +30,47 @@ def test_a_number_that_no_machine_computes_with_is_refused_on_one_line(adopt, ke
     assert code == 1
     assert f"cafe.yaml:6: {key}: must be a number, not 9999" in out
     assert max(map(len, out.splitlines())) < 150
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "~nobody-here/rows.jsonl",  # a home that only the other machine has
+        f"{'long/' * 900}rows.jsonl",
+        f"./{'x' * 300}.jsonl",
+    ],
+)
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (AXOLOTL, "cafe.yaml:4: datasets[0].path: there is no file"),
+        (
+            "base_model: ROWS\nmicro_batch_size: 1\ndatasets: [{path: acme/rows, type: alpaca}]\n",
+            "cafe.yaml:1: base_model: there is no model",
+        ),
+        (
+            "model_name_or_path: acme/base\nstage: sft\ndataset: hours\ndataset_dir: ROWS\n",
+            "cafe.yaml:3: dataset: 'hours' cannot be found: dataset_info.json is missing in",
+        ),
+    ],
+)
+def test_a_path_that_this_machine_cannot_have_is_refused_at_its_key(adopt, text, key, path):
+    code, out = adopt(text.replace("ROWS", path))
+    assert code == 1
+    assert key in out
+
+
+@pytest.mark.parametrize(
+    "place", ["data/train.jsonl", "./train.jsonl", "../rows", "./rows", "data/학습.json.gz"]
+)
+def test_a_file_that_is_not_here_never_becomes_a_dataset_of_the_hub(adopt, shell, place):
+    code, out = adopt(AXOLOTL.replace("ROWS", place))
+    assert code == 1
+    assert f"cafe.yaml:4: datasets[0].path: there is no file '{place}'" in out
+    assert not (shell.root / "finetunes/cafe.yaml").exists()
+
+
+@pytest.mark.parametrize("place", ["acme/rows", "HuggingFaceH4/ultrachat_200k", "a-b/c.d-v1.5"])
+def test_a_dataset_of_the_hub_is_named_as_it_is_written(adopt, shell, place):
+    assert adopt(AXOLOTL.replace("ROWS", place))[0] == 0
+    assert f"hub: {place}\n" in (shell.root / "finetunes/cafe.yaml").read_text()
