@@ -13,7 +13,7 @@ from backends.contract.jobs import JobState
 from controller.adopt.builds import Provenance, adopted_build, is_of_model, with_adopted
 from controller.adopt.context import Adopting, Work
 from controller.adopt.data import gather_data
-from controller.adopt.files import put_spec
+from controller.adopt.files import put_spec, remove
 from controller.adopt.hosted_spec import (
     HeldOut,
     KeptData,
@@ -95,8 +95,7 @@ def adopt(adopting: Adopting, hosted: HostedModel, wanted: str | None = None) ->
     try:
         return _adopt(adopting, work, own, lockfile)
     except FtctlError as error:
-        for path in work.written:
-            path.unlink(missing_ok=True)
+        remove(work.written)
         if isinstance(error, InvalidInput) and work.fetched:
             raise InvalidInput([*error.problems, _set_aside(adopting, work)]) from None
         raise

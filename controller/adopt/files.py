@@ -2,12 +2,14 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
-from backends.atomic_files import publish_file, write_atomic
+from backends.atomic_files import publish_file, write_atomic, write_atomic_lines
 from backends.contract.backend import Backend
 from backends.contract.inventory import HostedFile
+from backends.excerpt import printable
 from controller.adopt.hosted_spec import KeptFile
 from controller.canonical import digest
 from controller.errors import FtctlError
@@ -17,6 +19,7 @@ from controller.spec.load import FOLDER
 
 _FOLDER = "adopt"
 """Folder of the state folder in which files wait until their model is recorded."""
+_CHUNK: Final = 1 << 20
 
 
 def waiting_folder(project: Project) -> Path:
@@ -73,6 +76,53 @@ def put_data(project: Project, fetched: Path, kept: KeptFile) -> bool:
         message = f"{FOLDER}/{kept.path} is another file than the service's {kept.file_id}"
         raise FtctlError(message, "Choose another name: --name NAME; or move the file.") from None
     return True
+
+
+def put_copies(project: Project, copies: Mapping[Path, Path]) -> list[Path]:
+    """Copy files into the repository, and return the copies that were not there yet.
+
+    Args:
+        project: The repository.
+        copies: The target of each file, by the file.
+
+    Raises:
+        FtctlError: Another file has the name of a target, or the folder leads out of the
+            repository. Nothing was copied.
+        OSError: A file cannot be read or written. Nothing was copied.
+    """
+    made: list[Path] = []
+    try:
+        for source, target in copies.items():
+            if _put_copy(project, source, target):
+                made.append(target)
+    except (FtctlError, OSError):
+        remove(made)
+        raise
+    return made
+
+
+def _put_copy(project: Project, source: Path, target: Path) -> bool:
+    shown = str(target.relative_to(project.root))
+    require_inside(project, shown)
+    if target.is_file() and describe(target, "").sha256 == describe(source, "").sha256:
+        return False
+    finished = waiting_folder(project) / target.name
+    with source.open("rb") as file:
+        write_atomic_lines(finished, iter(lambda: file.read(_CHUNK), b""))
+    try:
+        publish_file(finished, target)
+    except FileExistsError:
+        message = f"{shown} is another file than {printable(str(source))}; it was not changed"
+        raise FtctlError(message, "Choose another name: --name NAME; or move the file.") from None
+    finally:
+        finished.unlink(missing_ok=True)
+    return True
+
+
+def remove(written: Iterable[Path]) -> None:
+    """Remove files that this run wrote, of a model that is refused."""
+    for path in written:
+        path.unlink(missing_ok=True)
 
 
 def put_spec(project: Project, file: str, text: str) -> bool:

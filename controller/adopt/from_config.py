@@ -10,15 +10,15 @@ from backends.excerpt import printable
 from backends.registry import LOCAL
 from controller.adopt.config_files import begins_with, read_config, require_name
 from controller.adopt.configs import llama_factory, llama_factory_rows
-from controller.adopt.configs.datasets import Found, Places, copy_files, expanded, find_base, resolved
+from controller.adopt.configs.datasets import Found, Places, expanded, find_base, resolved
 from controller.adopt.configs.recognise import recognise
 from controller.adopt.configs.spec import first_note, translated_spec
 from controller.adopt.configs.translation import Fate, Line, Translation
 from controller.adopt.context import Adopting
-from controller.adopt.files import put_spec
+from controller.adopt.files import put_copies, put_spec, remove
 from controller.adopt.names import propose_name
 from controller.adopt.spec_text import AdoptedSpec, load_adopted, spec_text
-from controller.errors import InvalidInput, Problem
+from controller.errors import FtctlError, InvalidInput, Problem
 from controller.lockfile.store import read_lockfile
 from controller.spec.load import FOLDER, spec_names
 
@@ -82,15 +82,19 @@ def adopt_config(
     spec, about = _located(translation, found, shown, line_of((translation.base_key,)))
     lines = (about, *translation.lines, *found.lines)
     _require_valid(adopting, spec, file, lines)
-    copy_files(found.copies)
-    is_new = put_spec(project, spec.file, spec_text(spec))
+    copied = put_copies(project, found.copies)
+    try:
+        is_new = put_spec(project, spec.file, spec_text(spec))
+    except (FtctlError, OSError):
+        remove(copied)
+        raise
     return FromConfig(
         name=name,
         tool=tool.name,
         recognised_by=keys,
         file=spec.file,
         is_new=is_new,
-        copied=sorted(f"{FOLDER}/data/{target.name}" for target in found.copies.values()),
+        copied=sorted(f"{FOLDER}/data/{target.name}" for target in copied),
         lines=lines,
     )
 

@@ -6,12 +6,11 @@ a path is looked for in the configuration's folder, in this folder and in the re
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from backends.atomic_files import write_atomic_lines
 from backends.contract.inspector import Json
 from backends.excerpt import excerpt
 from controller.adopt.configs.shared import FIRST_ROWS
@@ -25,7 +24,6 @@ _HUB_ID: Final = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
 _SAVED: Final = ("dataset_dict.json", "state.json")
 """Files of a dataset that `save_to_disk` wrote."""
-_CHUNK: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,17 +193,6 @@ def resolved(path: Path) -> Path | None:
         return path.resolve() if path.exists() else None
     except OSError:
         return None
-
-
-def copy_files(copies: Mapping[Path, Path]) -> None:
-    """Copy files, each as a whole or not at all.
-
-    Raises:
-        OSError: A file cannot be read or written.
-    """
-    for source, target in copies.items():
-        with source.open("rb") as file:
-            write_atomic_lines(target, iter(lambda: file.read(_CHUNK), b""))
 
 
 def find_base(

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-AXOLOTL = "base_model: acme/base\nmicro_batch_size: 1\ndatasets:\n  - path: ROWS\n    type: alpaca\n"
+AXOLOTL = (
+    "base_model: acme/base\nmicro_batch_size: 1\ndatasets:\n  - path: ROWS\n    type: alpaca\n"
+)
 ROW = json.dumps({"instruction": "Open?", "input": "", "output": "From nine."}) + "\n"
 
 
@@ -74,3 +76,64 @@ def test_a_file_that_is_not_here_never_becomes_a_dataset_of_the_hub(adopt, shell
 def test_a_dataset_of_the_hub_is_named_as_it_is_written(adopt, shell, place):
     assert adopt(AXOLOTL.replace("ROWS", place))[0] == 0
     assert f"hub: {place}\n" in (shell.root / "finetunes/cafe.yaml").read_text()
+
+
+def test_a_data_file_of_another_fine_tune_is_never_overwritten(adopt, shell, elsewhere):
+    (elsewhere / "cafe.jsonl").write_text(ROW)
+    # `ftctl adopt` gives the data of a hosted model `cafe` this very name.
+    theirs = shell.write("finetunes/data/cafe.jsonl", "of another fine-tune\n")
+    code, out = adopt(AXOLOTL.replace("ROWS", "cafe.jsonl"))
+    assert code == 1
+    assert "finetunes/data/cafe.jsonl is another file than /elsewhere/cafe.jsonl" in out
+    assert "--name NAME" in out
+    assert theirs.read_text() == "of another fine-tune\n"
+    assert not (shell.root / "finetunes/cafe.yaml").exists()
+    assert adopt(AXOLOTL.replace("ROWS", "cafe.jsonl"), "--name", "second")[0] == 0
+    assert (shell.root / "finetunes/data/second-cafe.jsonl").read_text() == ROW
+    assert [*(shell.root / ".ftctl/adopt").iterdir()] == []
+
+
+def test_files_that_were_copied_before_another_was_refused_are_removed(adopt, shell, elsewhere):
+    for name in ("a.jsonl", "b.jsonl"):
+        (elsewhere / name).write_text(ROW)
+    shell.write("finetunes/data/cafe-b.jsonl", "of another fine-tune\n")
+    more = "  - path: b.jsonl\n    type: alpaca\n"
+    code, _ = adopt(AXOLOTL.replace("ROWS", "a.jsonl") + more)
+    assert code == 1
+    assert [one.name for one in (shell.root / "finetunes/data").iterdir()] == ["cafe-b.jsonl"]
+
+
+def test_a_refused_spec_leaves_no_data_behind(adopt, shell, elsewhere):
+    (elsewhere / "rows.jsonl").write_text(ROW)
+    note = "# From cafe.yaml, a configuration of Axolotl.\n"
+    spec = shell.write("finetunes/cafe.yaml", note + "# and changed by a person since\n")
+    code, out = adopt(AXOLOTL.replace("ROWS", "rows.jsonl"))
+    assert code == 1
+    assert "is the spec of another model; it was not changed" in out
+    assert spec.read_text().endswith("since\n")
+    assert not [*(shell.root / "finetunes/data").iterdir()]
+
+
+def test_a_copy_that_an_earlier_run_made_is_kept_and_not_made_again(adopt, shell, elsewhere):
+    (elsewhere / "rows.jsonl").write_text(ROW)
+    assert (
+        "copied finetunes/data/cafe-rows.jsonl" in adopt(AXOLOTL.replace("ROWS", "rows.jsonl"))[1]
+    )
+    copy = shell.root / "finetunes/data/cafe-rows.jsonl"
+    before = copy.stat()
+    code, out = adopt(AXOLOTL.replace("ROWS", "rows.jsonl"))
+    assert code == 0
+    assert "copied finetunes" not in out
+    assert copy.stat() == before
+
+
+def test_a_folder_of_data_that_leads_out_of_the_repository_gets_no_copy(
+    adopt, shell, elsewhere, tmp_path
+):
+    (elsewhere / "rows.jsonl").write_text(ROW)
+    (tmp_path / "shared").mkdir()
+    (shell.root / "finetunes/data").symlink_to(tmp_path / "shared")
+    code, out = adopt(AXOLOTL.replace("ROWS", "rows.jsonl"))
+    assert code == 1
+    assert "Remove the link." in out
+    assert [*(tmp_path / "shared").iterdir()] == []
