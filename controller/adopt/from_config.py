@@ -156,7 +156,9 @@ def _there(problem: Problem, file: str, lines: Sequence[Line]) -> Problem:
     """Return a problem of a spec's field as a problem of the key that it was made from."""
     name = problem.field.removeprefix("hyperparameters.")
     made = (f"hyperparameters.{name}:", f"{name}:", f"data.{name}", problem.field)
-    found = next((one for one in lines if one.text.startswith(made)), None)
+    # A problem of the whole text has no field, with which every line would begin.
+    told = lines if problem.field else ()
+    found = next((one for one in told if one.text.startswith(made)), None)
     if found is None:
         return replace(problem, file=file, line=None)
     return replace(problem, file=file, line=found.line, field=found.key)

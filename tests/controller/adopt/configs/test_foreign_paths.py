@@ -137,3 +137,19 @@ def test_a_folder_of_data_that_leads_out_of_the_repository_gets_no_copy(
     assert code == 1
     assert "Remove the link." in out
     assert [*(tmp_path / "shared").iterdir()] == []
+
+
+def test_a_text_that_no_spec_can_hold_is_not_blamed_on_the_first_key(adopt, shell, elsewhere):
+    text = json.dumps(
+        {
+            "base_model": "acme/base",
+            "micro_batch_size": 1,
+            "default_system_message": "\ud800",
+            "datasets": [{"path": "acme/rows", "type": "alpaca"}],
+        }
+    )
+    (elsewhere / "odd.json").write_text(text)
+    code, out = shell("adopt", "--from", "odd.json")
+    assert code == 1
+    assert "odd.json: is not YAML" in out
+    assert "base_model" not in out
