@@ -13,20 +13,26 @@ from controller.spec.load import ENDING, FOLDER
 from controller.spec.yaml import MAX_BYTES, parse_yaml
 
 
-def read_config(path: Path, file: str) -> tuple[Json, LineOf]:
+def read_config(path: Path, file: str, most_bytes: int = MAX_BYTES) -> tuple[Json, LineOf]:
     """Return the value of a YAML or JSON file, and a function from a path to its line.
+
+    Args:
+        path: The file.
+        file: Its name in messages.
+        most_bytes: Size of the longest JSON file that is read.
 
     Raises:
         InvalidInput: It cannot be read.
     """
     try:
         size = path.stat().st_size
-        raw = path.read_bytes() if size <= MAX_BYTES else b" " * (MAX_BYTES + 1)
+        is_json = path.suffix.lower() == ".json" and size <= most_bytes
+        raw = path.read_bytes() if is_json or size <= MAX_BYTES else b" " * (MAX_BYTES + 1)
     except OSError as error:
         remedy = "Name a configuration file, or the folder of an adapter."
         problem = Problem(file=file, message=f"cannot be read: {error.strerror}", remedy=remedy)
         raise InvalidInput([problem]) from None
-    if path.suffix.lower() == ".json" and size <= MAX_BYTES:
+    if is_json:
         try:
             return cast("Json", json.loads(raw)), lambda _: None
         except (ValueError, RecursionError) as error:

@@ -40,6 +40,8 @@ from controller.spec.load import ENDING, FOLDER, LoadedSpec, spec_names
 
 _GENERIC: Final = ("checkpoint", "output", "adapter", "final", "lora", "model", "out")
 """Beginnings of folder names that tell nothing of a fine-tune: the folder above is better."""
+_LONGEST_STATE: Final = 1 << 26
+"""Bytes of a trainer's state that are read: some 400,000 steps, each of them logged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,14 +265,28 @@ def _read(folder: Path) -> Adapter:
     if not isinstance(config, Mapping):
         message = "must be a JSON object"
         raise InvalidInput([Problem(file=shown, message=message, remedy="Copy the file again.")])
-    state: Json = None
-    if (folder / adapter.TRAINER_STATE).is_file():
-        state, _ = read_config(folder / adapter.TRAINER_STATE, adapter.TRAINER_STATE)
-    found = adapter.translate(config, state if isinstance(state, Mapping) else None, shown, line_of)
+    state, unread = _read_state(folder / adapter.TRAINER_STATE)
+    found = adapter.translate(config, state, shown, line_of)
     if found.problems:
         raise InvalidInput(list(found.problems))
     left = adapter.left_out(sorted(printable(one.name) for one in folder.iterdir()))
-    return replace(found, lines=(*found.lines, *left))
+    return replace(found, lines=(*found.lines, *unread, *left))
+
+
+def _read_state(path: Path) -> tuple[Mapping[str, Json] | None, list[Line]]:
+    """Return what a trainer left, which only comments tell: nothing depends on it.
+
+    Returns:
+        None if there is nothing that can be read; and a line that says so.
+    """
+    if not path.is_file():
+        return None, []
+    try:
+        state, _ = read_config(path, path.name, _LONGEST_STATE)
+    except InvalidInput as error:
+        text = f"tells nothing of the training: it {error.problems[0].message}"
+        return None, [Line(fate=Fate.IDLE, key=path.name, text=text)]
+    return (state if isinstance(state, Mapping) else None), []
 
 
 def _no_adapter(folder: Path) -> Problem:

@@ -172,3 +172,33 @@ def test_folders_that_hold_no_adapter(cafe):
     assert code == 1
     assert "is a pickle, which can run code and is never loaded" in out
     assert [one.name for one in (cafe.root / "finetunes").iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        # Each of 9,000 steps is logged, as `logging_steps: 1` does: more than a megabyte.
+        (
+            json.dumps(
+                {
+                    "global_step": 9000,
+                    "log_history": [
+                        {"epoch": 0.1, "grad_norm": 1.234567, "learning_rate": 1e-05}
+                        | {"loss": 2.5, "mean_token_accuracy": 0.123456, "step": step}
+                        for step in range(9000)
+                    ],
+                }
+            ),
+            "steps 9000, last loss 2.5",
+        ),
+        ('{"global_step": 8, "log_hist', "trainer_state.json\n      tells nothing of the training"),
+        ("", "trainer_state.json\n      tells nothing of the training: it is not JSON"),
+        ("[]", "= cafe-lora: "),
+    ],
+)
+def test_no_trainer_s_state_keeps_an_adapter_from_being_adopted(cafe, state, said):
+    folder = cafe.root.parent / "cafe-lora/checkpoint-8"
+    (folder / "trainer_state.json").write_text(state)
+    code, out = adopt(cafe)
+    assert code == 0
+    assert said in out + (cafe.root / "finetunes/cafe-lora.yaml").read_text()
