@@ -98,7 +98,9 @@ TABLE: Final[Mapping[str, Key]] = {
         "is not carried over: hyperparameters.early_stopping: {patience: …} does it here",
         "early_stopping_patience",
     ),
-    **lost("is not there: training runs to its end", "loss_watchdog_threshold"),
+    **lost(
+        "is not there: training runs to its end", "loss_watchdog_threshold loss_watchdog_patience"
+    ),
     **lost("is not there: bfloat16, or float32", "float16"),
     **lost(
         "is not there",

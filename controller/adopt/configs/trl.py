@@ -121,12 +121,15 @@ def translate(config: Mapping[str, Json], file: str, line_of: LineOf) -> Transla
     shared.read_precision(account, default="bfloat16")
     train = tuple(_read_rows(account, plain=plain))
     held_out = _held_out(account, train)
-    length = "max_seq_length" if account.has("max_seq_length") else "max_length"
+    length = "max_seq_length" if "max_seq_length" in account.given else "max_length"
     prepare: dict[str, Json] = {}
     if plain:
         shared.read_blocks(account, length, 1024)
     else:
-        prepare = shared.read_length(account, length, 1024, over_length="truncate")
+        if length in account.given and not account.has(length):
+            account.note(Fate.TRANSLATED, length, "is null: examples of any length are whole")
+        else:
+            prepare = shared.read_length(account, length, 1024, over_length="truncate")
         _read_loss(account)
     revision = shared.read_revision(account, "model_revision")
     _read_template(account)

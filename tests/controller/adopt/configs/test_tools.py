@@ -239,6 +239,16 @@ def replaced(config, path, value):
     return copy
 
 
+@pytest.mark.parametrize("key", ["max_length", "max_seq_length"])
+def test_trl_cuts_nothing_where_its_length_is_null(adopt, shell, elsewhere, key):
+    """TRL's own examples write `max_length: null`, which is not its default of 1,024 tokens."""
+    (elsewhere / "whole.yaml").write_text(f"{TRL}{key}: null\n")
+    code, out = adopt("whole.yaml")
+    assert code == 0
+    assert f"  {key} → is null: examples of any length are whole" in out
+    assert "max_tokens" not in out + (shell.root / "finetunes/whole.yaml").read_text()
+
+
 def test_all_problems_are_told_at_once(adopt, elsewhere):
     (elsewhere / "bad.yaml").write_text(f"{AXOLOTL}rl: dpo\nstreaming: true\nnum_epochs: many\n")
     out = adopt("bad.yaml")[1]
