@@ -139,7 +139,7 @@ def test_a_folder_of_data_that_leads_out_of_the_repository_gets_no_copy(
     assert [*(tmp_path / "shared").iterdir()] == []
 
 
-def test_a_text_that_no_spec_can_hold_is_not_blamed_on_the_first_key(adopt, shell, elsewhere):
+def test_a_text_that_no_spec_can_hold_is_not_blamed_on_the_first_key(shell, elsewhere, monkeypatch):
     text = json.dumps(
         {
             "base_model": "acme/base",
@@ -149,6 +149,7 @@ def test_a_text_that_no_spec_can_hold_is_not_blamed_on_the_first_key(adopt, shel
         }
     )
     (elsewhere / "odd.json").write_text(text)
+    monkeypatch.chdir(elsewhere)
     code, out = shell("adopt", "--from", "odd.json")
     assert code == 1
     assert "odd.json: is not YAML" in out
