@@ -1,6 +1,7 @@
 """Gates before and after, and the verdict that recorded scores let foresee. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from controller.evaluate.judgement import evidence_of, judge
 from controller.lockfile.model import Build, Entry
@@ -24,13 +25,14 @@ def gate_change(action: Action, desired: Desired, entry: Entry, old: Spec | None
         entry: What is recorded of it.
         old: Its spec at the base commit; None if it was not there.
     """
-    before = None if old is None else tuple(old.gate)
-    changed = before is not None and before != tuple(desired.spec.gate)
-    return GateChange(
-        old=before,
+    change = GateChange(
+        old=None if old is None else tuple(old.gate),
         new=tuple(desired.spec.gate),
-        foreseen=_foreseen(action, desired, entry, changed=changed),
+        allowed_worse=old is not None and old.allows_worse,
+        allows_worse=desired.spec.allows_worse,
     )
+    foreseen = _foreseen(action, desired, entry, changed=change.is_changed)
+    return replace(change, foreseen=foreseen)
 
 
 def _foreseen(action: Action, desired: Desired, entry: Entry, *, changed: bool) -> str:

@@ -15,6 +15,8 @@ SHOWN = 3
 """Examples of each kind: added, removed, changed."""
 _NAME_WIDTH = 80
 _NOTE_WIDTH = 400
+_RULE = "(no worse than its base model)"
+_NO_RULE = "gate: [] (promoted even if it is worse than its base model)"
 _LINES = 40
 """Lines of one action, which may list every problem of its spec."""
 
@@ -51,17 +53,22 @@ def _headline(gate: GateChange | None, data: DataDiff | None) -> str:
 def _gate(gate: GateChange) -> Iterator[str]:
     if gate.is_changed and gate.old is not None:
         yield "Gate, before and after:"
-        yield fenced("\n".join(_changed_lines(gate.old, gate.new)), "diff")
+        yield fenced("\n".join(_changed_lines(gate, gate.old)), "diff")
     if gate.foreseen:
         yield prose(gate.foreseen, _NOTE_WIDTH)
 
 
-def _changed_lines(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[str]:
+def _changed_lines(gate: GateChange, old: tuple[str, ...]) -> Iterator[str]:
+    new = gate.new
     yield from (f"- {_line(text)}" for text in old if text not in new)
     yield from (f"  {_line(text)}" for text in new if text in old)
     yield from (f"+ {_line(text)}" for text in new if text not in old)
-    if not old or not new:
+    if bool(old) != bool(new):
         yield f"{'+' if new else '-'} (no condition {'before' if new else 'any more'})"
+    if gate.allowed_worse != gate.allows_worse:
+        before, now = (_RULE, _NO_RULE) if gate.allows_worse else (_NO_RULE, _RULE)
+        yield f"- {before}"
+        yield f"+ {now}"
 
 
 def _data(data: DataDiff) -> Iterator[str]:

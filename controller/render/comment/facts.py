@@ -27,13 +27,18 @@ class GateChange:
     old: tuple[str, ...] | None
     """Conditions at the base commit; None if the fine-tune, or its spec, was not there."""
     new: tuple[str, ...]
+    allowed_worse: bool = False
+    """True if the old gate was `gate: []`, which promotes a model that is worse than its base, too."""
+    allows_worse: bool = False
+    """The same of the new gate. Without `gate`, there are no conditions either, and it is False."""
     foreseen: str = ""
     """Verdict of the new gate on recorded scores, for people; empty where they tell nothing."""
 
     @property
     def is_changed(self) -> bool:
         """True if the gate was another one before."""
-        return self.old is not None and self.old != self.new
+        before, now = (self.old, self.allowed_worse), (self.new, self.allows_worse)
+        return self.old is not None and before != now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

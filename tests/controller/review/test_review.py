@@ -118,6 +118,23 @@ def test_a_gate_is_shown_before_and_after_with_what_production_tells(trained):
     assert "would pass it. The new build is measured" in comment(trained, "--base", "HEAD")
 
 
+def test_a_gate_that_allows_a_worse_model_is_shown_though_neither_has_conditions(shell):
+    shell.declare(more="seed: 1\n")
+    assert shell("apply", "-y")[0] == 0
+    shell.commit()
+    shell.declare(more="seed: 2\n")
+    assert "Gate, before and after:" not in comment(shell, "--base", "HEAD")
+
+    shell.declare(more="seed: 2\ngate: []\n")
+
+    text = comment(shell, "--base", "HEAD")
+    assert "to retrain (another gate)" in text
+    assert (
+        "- (no worse than its base model)\n"
+        "+ gate: [] (promoted even if it is worse than its base model)\n"
+    ) in text
+
+
 def test_a_verdict_that_recorded_scores_decide_is_foreseen(trained):
     build = production(trained)
     trained.declare(more="gate: ['held_out_loss < 0.1']\n")

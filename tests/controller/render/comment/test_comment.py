@@ -69,6 +69,40 @@ def test_a_comment_in_full(make, golden):
     check(text)
 
 
+LOOSE = "gate: [] (promoted even if it is worse than its base model)"
+RULE = "(no worse than its base model)"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "lines"),
+    [
+        (None, ("a > 1",), None),
+        ((), (), None),
+        (("a > 1",), ("a > 1",), None),
+        (LOOSE, LOOSE, None),
+        ((), LOOSE, [f"- {RULE}", f"+ {LOOSE}"]),
+        (LOOSE, (), [f"- {LOOSE}", f"+ {RULE}"]),
+        (("a > 1",), LOOSE, ["- a > 1", "- (no condition any more)", f"- {RULE}", f"+ {LOOSE}"]),
+        (("a > 1",), (), ["- a > 1", "- (no condition any more)"]),
+        ((), ("a > 1",), ["+ a > 1", "+ (no condition before)"]),
+        (("a > 1", "b > 1"), ("b > 1", "c > 1"), ["- a > 1", "  b > 1", "+ c > 1"]),
+    ],
+)
+def test_a_gate_is_shown_where_it_is_another_one_or_allows_worse(make, old, new, lines):
+    seen = plan_of(make, "train")
+    change = GateChange(
+        old=() if old == LOOSE else old,
+        new=() if new == LOOSE else new,
+        allowed_worse=old == LOOSE,
+        allows_worse=new == LOOSE,
+    )
+    text = plan_comment(seen.plan, seen.desired, Review(gates={"train": change}))
+    check(text)
+    assert ("another gate" in text) == (lines is not None)
+    shown = text.partition("Gate, before and after:\n\n```diff\n")[2].partition("\n```")[0]
+    assert shown.splitlines() == (lines or [])
+
+
 def test_the_first_lines_bind_it_to_plan_and_commits(make):
     seen = plan_of(make, "train")
     first, second, *_ = plan_comment(seen.plan, seen.desired, review("train")).splitlines()
