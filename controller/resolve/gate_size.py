@@ -46,12 +46,13 @@ def unanswerable(
 
 def empty_slices(loaded: LoadedSpec, held_out: Split) -> Iterator[Problem]:
     """Yield the conditions on slices that no held-out example belongs to."""
-    slices = {
-        index: part
+    # A condition may compare two slices: `f1[lang=ko] >= base.f1[lang=en]`.
+    slices = [
+        (index, part)
         for index, text in enumerate(loaded.spec.gate)
-        for part in slices_of([parse_condition(text)]).values()
-    }
-    columns = {part.column for part in slices.values()}
+        for part in dict.fromkeys(slices_of([parse_condition(text)]).values())
+    ]
+    columns = {part.column for _, part in slices}
     if not columns:
         return
     values: dict[str, Counter[str]] = {column: Counter() for column in columns}
@@ -59,7 +60,7 @@ def empty_slices(loaded: LoadedSpec, held_out: Split) -> Iterator[Problem]:
         for column, counted in values.items():
             if (value := row.value(column)) is not None:
                 counted[value] += 1
-    for index, part in slices.items():
+    for index, part in slices:
         known = values[part.column]
         if any(part.has(value) for value in known):
             continue
@@ -95,14 +96,12 @@ def too_small(
             message = f"`{condition.text}` cannot hold, whatever the models answer"
             yield loaded.problem(("gate", index), message, "Lower the number.")
         elif needed > (examples if prompts is None else prompts):
-            what, more = (
-                f"{examples} held-out examples",
-                f"Hold out at least {needed}, widen the margin, or lower the level.",
-            )
+            what = f"{examples} held-out examples"
+            remedy = f"Hold out at least {needed}, widen the margin, or lower the level."
             if prompts is not None:
-                what, more = f"{prompts} prompts of {condition.metric}", "Ask"
+                what = f"{prompts} prompts of {condition.metric}"
+                remedy = "Ask for a wider margin, or be less sure."
             message = f"{what} cannot show `{condition.text}`, whatever the models answer"
-            remedy = f"{more} for a wider margin, or be less sure."
             yield loaded.problem(("gate", index), message, remedy)
 
 
