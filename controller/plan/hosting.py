@@ -9,6 +9,7 @@ from backends.contract.inspector import Json
 from controller.lockfile.model import Build, Entry, Lockfile
 from controller.plan.desired import Desired
 from controller.plan.fingerprint import short_id
+from controller.render.text import dollars
 
 FACT: Final = "deployment"
 """Key of a build's facts with its deployment."""
@@ -24,7 +25,9 @@ class RecordedDeployment:
     def __str__(self) -> str:
         """Return the name and the price: `ftctl-cafe-1f2e, $1.70 per hour`."""
         usd = self.usd_per_hour
-        return f"{self.name}, {'at an unknown price' if usd is None else f'${usd:,.2f}'} per hour"
+        return (
+            f"{self.name}, {'at an unknown price' if usd is None else dollars(usd, usd)} per hour"
+        )
 
 
 def per_hour(usd: float | None) -> str:
@@ -33,7 +36,7 @@ def per_hour(usd: float | None) -> str:
         return "not known by the hour; write `usd_per_hour` into `deploy` of the endpoint in ftctl.yaml"
     if not usd:
         return "nothing by the hour; requests are billed by token"
-    return f"${usd:,.2f} per hour, used or not, until you delete the deployment"
+    return f"{dollars(usd, usd)} per hour, used or not, until you delete the deployment"
 
 
 def to_fact(deployment: Deployment, usd_per_hour: float | None, since: str) -> Json:
