@@ -14,6 +14,7 @@ import httpx2
 import openai
 
 from backends.openai.api.authorities import authorities
+from backends.openai.api.bounded_answers import BOUNDS, AnswerBounds
 from backends.openai.api.connections import Connections
 from backends.openai.api.endpoints import Settings
 from backends.openai.api.protocol import Body, OutcomeUnknown, read_pages
@@ -35,7 +36,13 @@ _WRITES: Final = frozenset({"POST", "PUT"})
 class Client:
     """One server. Raises `Rejected` and `OutcomeUnknown`, nothing else."""
 
-    def __init__(self, settings: Settings, waiting: Waiting | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        waiting: Waiting | None = None,
+        bounds: AnswerBounds = BOUNDS,
+    ) -> None:
+        self._bounds = bounds
         self._reader = AnswerReader(settings.base_url, settings.api_key)
         self._settings = settings
         self._connections = Connections()
@@ -53,7 +60,7 @@ class Client:
                 verify=authorities(),
                 event_hooks={
                     "request": [self._connections.watch],
-                    "response": [self._reader.refuse_redirect],
+                    "response": [self._reader.refuse_redirect, bounds.limit],
                 },
             ),
         )
@@ -72,7 +79,7 @@ class Client:
     @contextmanager
     def apart(self) -> Iterator["Client"]:
         """Open a client to the same server, with connections of its own."""
-        client = type(self)(self._settings, self._waiting)
+        client = type(self)(self._settings, self._waiting, self._bounds)
         try:
             yield client
         finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urljoin
 
+from backends.openai.api.bounded_answers import BOUNDS, AnswerBounds
 from backends.openai.api.client import Client
 from backends.openai.api.endpoints import Settings
 from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, clean, objects, text_of
@@ -23,8 +24,13 @@ _TAKEN: Final = "already exists"
 class ResourceClient(Client):
     """One service with paths of its own. Raises `Rejected` and `OutcomeUnknown`, nothing else."""
 
-    def __init__(self, settings: Settings, waiting: Waiting | None = None) -> None:
-        super().__init__(settings, waiting)
+    def __init__(
+        self,
+        settings: Settings,
+        waiting: Waiting | None = None,
+        bounds: AnswerBounds = BOUNDS,
+    ) -> None:
+        super().__init__(settings, waiting, bounds)
         profile, account = profile_of(settings.kind), settings.account or ""
         if profile.api is None:
             raise ValueError(f"servers of `kind: {settings.kind}` speak the protocol")
