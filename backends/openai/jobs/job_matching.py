@@ -33,6 +33,8 @@ _TAG: Final = 10
 _SEEDS: Final = 2**31
 _FILE: Final = re.compile(r"ftctl-[0-9a-f]{64}\.jsonl")
 _SNAPSHOT: Final = re.compile(r"-\d{4}(-?\d{2}-?\d{2})?")
+_ATTEMPT: Final = re.compile(r"[0-9]{1,9}")
+"""Anybody may write metadata, and Python reads no number of thousands of digits."""
 _NEAR: Final = 1e-9
 _FRUITLESS: Final = frozenset({"failed", "cancelled", "canceled"})
 
@@ -95,7 +97,7 @@ def key_of(job: Body) -> tuple[str, int] | None:
     """Return the key in a job's metadata; None if the job is not ours."""
     metadata = metadata_of(job)
     fingerprint, attempt = metadata.get(FINGERPRINT), str(metadata.get(ATTEMPT, ""))
-    if not isinstance(fingerprint, str) or not attempt.isdecimal():
+    if not isinstance(fingerprint, str) or not _ATTEMPT.fullmatch(attempt):
         return None
     return fingerprint, int(attempt)
 

@@ -54,6 +54,29 @@ def test_any_answer_can_be_read(wanted, body, other):
         list(protocol.read_pages(lambda _: page, 2))
 
 
+@pytest.mark.parametrize(
+    ("attempt", "key"),
+    [
+        ("1", ("ft1:a", 1)),
+        (2, ("ft1:a", 2)),
+        ("007", ("ft1:a", 7)),
+        ("9" * 9, ("ft1:a", 999_999_999)),
+        ("9" * 5000, None),
+        ("-1", None),
+        ("1.0", None),
+        ("1\n", None),
+        ("", None),
+        ("\u0663", None),
+        (None, None),
+        (True, None),
+    ],
+)
+def test_a_job_is_ours_only_with_an_attempt_that_is_a_number(attempt, key):
+    job = {"id": "j", "metadata": {"ftctl_fingerprint": "ft1:a", "ftctl_attempt": attempt}}
+    assert job_matching.key_of(job) == key
+    assert conversions.to_job(job).attempt == (key or ("", 0))[1]
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.binary(max_size=60) | st.binary(max_size=60).map(lambda raw: b"step,valid_loss\n" + raw))
 def test_any_result_file_can_be_read(content):
