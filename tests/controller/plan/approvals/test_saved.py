@@ -9,9 +9,9 @@ from backends.contract.deployments import Hosting
 from backends.contract.jobs import Estimate, JobState
 from controller.errors import ExitCode
 from controller.lockfile.model import Lockfile
-from controller.plan.actions import Blocked, BlockReason
+from controller.plan.actions import KINDS, Blocked, BlockReason, Promote
 from controller.plan.approvals.held import held_by_plan
-from controller.plan.approvals.saved import action_ids, read_plan
+from controller.plan.approvals.saved import SavedAction, action_ids, read_plan
 from controller.plan.observed import Observed
 from controller.plan.plan import make_plan
 from controller.render.plan_json import plan_json
@@ -95,6 +95,9 @@ def test_a_job_that_is_not_cancelled_any_more_may_be_submitted(make):
     cancelling = planned(new, entries={"faq": entry}, jobs=[make.job(old)])
     assert reasons(planned(new), saved(cancelling)) == {}
     assert list(reasons(cancelling, saved(planned(new)))) == ["faq"]
+    cheaper = replace(new, estimate=Estimate(usd=(1, 1.5)))
+    same = planned(cheaper, entries={"faq": entry}, jobs=[make.job(old)])
+    assert reasons(same, saved(cancelling)) == {}
     other = make.entry(job=make.open_job(old, id="job-9", estimate_usd=(1, 2)))
     elsewhere = planned(new, entries={"faq": other}, jobs=[make.job(old, id="job-9")])
     assert list(reasons(elsewhere, saved(cancelling))) == ["faq"]
@@ -133,6 +136,30 @@ def test_a_removal_is_allowed_only_by_a_removal(make):
     cancelling = planned(other, entries={"faq": running}, jobs=[make.job(make.desired(seed=3))])
     assert reasons(gone, saved(cancelling)) == {}
     assert list(reasons(cancelling, saved(gone))) == ["faq"]
+    priced = make.open_job(make.desired(seed=3), estimate_usd=(1, 2))
+    known = {"faq": make.entry(build, production=build, job=priced)}
+    dearer = planned(other, entries=known, jobs=[make.job(make.desired(seed=3))])
+    assert reasons(dearer, saved(cancelling)) == {}
+    unlike = planned(other, entries={"faq": make.entry(build, job=priced)})
+    assert list(reasons(unlike, saved(cancelling))) == ["faq"]
+
+
+@pytest.mark.parametrize(
+    ("approved", "implied"),
+    [
+        ("train", True),
+        *((kind.__name__.lower(), False) for kind in KINDS if kind.__name__ != "Train"),
+        ("", False),
+        ("Train", False),
+    ],
+)
+def test_only_an_approved_training_implies_the_promotion_of_its_build(approved, implied):
+    seen = SavedAction(name="faq", action=approved, id="1", fingerprint="ft1:a", replaces="ft1:b")
+    promotion = Promote(
+        name="faq", reason="", fingerprint="ft1:a", replaces="ft1:b", needs_approval=True
+    )
+    assert seen.implies(promotion) == implied
+    assert not seen.implies(replace(promotion, replaces="ft1:c"))
 
 
 def test_a_price_by_the_hour_is_a_part_of_what_was_approved(make):
