@@ -97,7 +97,9 @@ def too_small(
             yield loaded.problem(("gate", index), message, "Lower the number.")
         elif needed > (examples if prompts is None else prompts):
             what = f"{examples} held-out examples"
-            remedy = f"Hold out at least {needed}, widen the margin, or lower the level."
+            remedy = (
+                f"Use at least {needed} held-out examples, widen the margin, or lower the level."
+            )
             if prompts is not None:
                 what = f"{prompts} prompts of {condition.metric}"
                 remedy = "Ask for a wider margin, or be less sure."

@@ -51,7 +51,7 @@ def test_a_condition_that_cannot_hold_is_a_problem_with_the_number_that_would_do
         assert (problem.line, problem.field) == (8, "gate[0]")
         assert problem.message.startswith(f"{examples} held-out examples cannot show `{condition}`")
         assert problem.remedy == (
-            f"Hold out at least {enough}, widen the margin, or lower the level."
+            f"Use at least {enough} held-out examples, widen the margin, or lower the level."
         )
 
 
