@@ -68,4 +68,4 @@ def main(uv: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(str(Path(sys.argv[1]).absolute()))

@@ -307,10 +307,7 @@ def test_experts_are_adapted_under_the_names_of_the_files_where_peft_does_so():
     joined = importlib.import_module("backends.local_gpu.models.adapter_layers").JOINED_TYPES
     # Names in CamelCase are those of classes, not of model types.
     types = {name for name, pattern in patterns.items() if pattern in known and name.islower()}
-    assert types <= joined
-    # An older transformers does not have all of them.
-    mapping = importlib.import_module("transformers.models.auto.auto_mappings")
-    assert not (joined - types) & mapping.CONFIG_MAPPING_NAMES.keys()
+    assert joined == types
     formerly = importlib.import_module("backends.local_gpu.models.targets.loaded").FORMER
     names = {part for mapping in known.values() for part in mapping}
     assert {part for parts in formerly.values() for part in parts} == names
