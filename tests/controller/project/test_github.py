@@ -230,6 +230,11 @@ def test_gitlab_gets_jobs_and_keeps_its_pipeline(top, capsys):
     assert "wrote" not in capsys.readouterr().out
     jobs = workflow(top, ".gitlab/fine-tunes.yml")
     assert jobs[".fine-tunes"]["variables"]["FOLDER"] == "ml"
+    # The push of the lockfile by this job, and nothing that a person starts.
+    own = '$CI_PIPELINE_SOURCE == "push" && $CI_COMMIT_TITLE == "Record fine-tunes"'
+    assert jobs["apply fine-tunes"]["rules"][0] == {"if": own, "when": "never"}
+    message = (ROOT / ".github/scripts/anywhere.sh").read_text()
+    assert 'MESSAGE="Record fine-tunes"' in message
     # A merge request may change this file, so its job gets nothing that pushes or pays.
     planning = json.dumps([jobs[".fine-tunes"], jobs["plan fine-tunes"]])
     assert "FTCTL_PUSH_TOKEN" not in planning
