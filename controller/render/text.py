@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Container
-from math import ceil
+from math import ceil, isfinite
 
 from rich.cells import cell_len, chop_cells
 
@@ -12,9 +12,12 @@ _KB, _MB, _GB = 1e3, 1e6, 1e9
 _CENT = 0.01
 _EXACT = 1e12
 """US dollars from which on cents are not exact in a float."""
-_MANY_HOURS = 1000
+_THOUSAND = 1000
 _CONTROL = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ud800-\udfff"
+    # Nothing is seen of these: blanks without width, fillers of Hangul, letters of tags.
+    r"\xad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b\u2060-\u2065\u3164\ufeff\uffa0\ufff0-\ufffb"
+    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
 )
 
 
@@ -22,7 +25,8 @@ def escape_control(text: str) -> str:
     """Show control characters instead of sending them to a terminal.
 
     What stands in YAML or in data was written by anybody: an escape sequence must not move the
-    cursor over a price, nor a direction mark turn a name around.
+    cursor over a price, nor a direction mark turn a name around; and a text that nobody sees must not
+    be trained because nobody saw it.
     """
     return _CONTROL.sub(lambda match: ascii(match[0])[1:-1], text)
 
@@ -60,8 +64,11 @@ def table(rows: list[list[str]], *, indent: str = "", right: Container[int] = ()
 
 
 def duration(seconds: float) -> str:
-    """Return a time span as people say it: `42 s`, `3 min 5 s`, `2 h 10 min`."""
-    whole = round(seconds)
+    """Return a time span as people say it: `42 s`, `3 min 5 s`, `2 h 10 min`.
+
+    A clock that was set may make it negative, which is no time at all.
+    """
+    whole = max(0, round(seconds))
     hours, rest = divmod(whole, 3600)
     minutes, left = divmod(rest, 60)
     if hours:
@@ -83,7 +90,7 @@ def as_written(value: float) -> str:
 
 def hours_text(hours: float) -> str:
     """Return a number of GPU hours: `0.05`, `12.5`, `12,345`."""
-    return f"{hours:,.0f}" if hours >= _MANY_HOURS else number(hours)
+    return f"{hours:,.0f}" if hours >= _THOUSAND else number(hours)
 
 
 def dollars(low: float, high: float) -> str:
@@ -105,9 +112,9 @@ def most_dollars(usd: float) -> str:
 
 def file_size(size: int) -> str:
     """Return a number of bytes as people write it: `12 MB`, `1.2 GB`."""
-    if size >= _GB:
+    if round(size / _MB) >= _THOUSAND:
         return f"{size / _GB:,.1f} GB"
-    return f"{size / _MB:.0f} MB" if size >= _MB else f"{size / _KB:.0f} kB"
+    return f"{size / _MB:.0f} MB" if round(size / _KB) >= _THOUSAND else f"{size / _KB:.0f} kB"
 
 
 def download_text(done: int, total: int) -> str:
@@ -136,6 +143,6 @@ def progress_text(progress: Progress | None) -> str:
         parts.append(f"margin {progress.reward_margin:.2f}")
     if progress.tokens_per_s is not None:
         parts.append(f"{progress.tokens_per_s:,.0f} tokens/s")
-    if progress.eta_s is not None:
+    if progress.eta_s is not None and isfinite(progress.eta_s):
         parts.append(f"{duration(progress.eta_s)} left")
     return ", ".join(parts)

@@ -1,12 +1,24 @@
-"""Amounts as people read them: no cent is hidden, none is invented, and no digit is lost."""
+"""Texts and amounts as people read them: nothing is hidden, invented or cut off."""
 
+import math
+import unicodedata
 from decimal import ROUND_CEILING, Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.render.text import as_written, dollars, hours_text, most_dollars
+from backends.contract.jobs import Progress
+from controller.render.text import (
+    as_written,
+    dollars,
+    duration,
+    escape_control,
+    file_size,
+    hours_text,
+    most_dollars,
+    progress_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +91,74 @@ def test_a_budget_is_shown_as_people_write_it(value, text):
 )
 def test_many_gpu_hours_are_no_power_of_ten(hours, text):
     assert hours_text(hours) == text
+
+
+FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
+SHOWN = "\t\n\u200c\u200d\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2"
+"""Line ends and tabs, joiners of emoji and of Persian, and signs around Arabic numbers."""
+
+
+def test_what_nobody_sees_is_shown_as_what_it_is():
+    for code in (*range(0x10000), *range(0x1BCA0, 0x1D200), *range(0xE0000, 0xE0080)):
+        sign = chr(code)
+        unseen = unicodedata.category(sign) in {"Cc", "Cf", "Cs", "Zl", "Zp"} or sign in FILLERS
+        if unseen and sign not in SHOWN:
+            assert escape_control(sign) == ascii(sign)[1:-1]
+        elif unicodedata.category(sign) != "Cn":
+            assert escape_control(sign) == sign
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("영업 시간은 9시부터", "영업 시간은 9시부터"),
+        ("👩\u200d💻 ❤\ufe0f 🇰🇷 क\u094dष", "👩\u200d💻 ❤\ufe0f 🇰🇷 क\u094dष"),
+        ("답\U000e0041\U000e0042", r"답\U000e0041\U000e0042"),
+        ("ㅤfaq", r"\u3164faq"),
+        ("pay\u2060pal", r"pay\u2060pal"),
+        ("co\xadop", r"co\xadop"),
+        ("$1\x1b[1A", r"$1\x1b[1A"),
+        ("\u202egnp.exe", r"\u202egnp.exe"),
+    ],
+)
+def test_texts_in_any_language_are_shown_as_written_and_tricks_are_not(text, shown):
+    assert escape_control(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 kB"),
+        (1_499, "1 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1 MB"),
+        (1_000_000, "1 MB"),
+        (999_499_999, "999 MB"),
+        (999_500_001, "1.0 GB"),
+        (1_250_000_000, "1.2 GB"),
+        (2_000_000_000_000, "2,000.0 GB"),
+    ],
+)
+def test_a_size_never_has_a_thousand_of_a_unit(size, text):
+    assert file_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-3600.0, "0 s"),
+        (-0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (3599.6, "1 h 0 min"),
+        (90_000, "25 h 0 min"),
+    ],
+)
+def test_a_time_span_is_never_negative(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("eta_s", [math.inf, -math.inf, math.nan, None])
+def test_a_time_that_is_not_known_is_left_out(eta_s):
+    assert progress_text(Progress(step=4, total_steps=9, eta_s=eta_s)) == "step 4/9"
+    assert progress_text(Progress(step=4, total_steps=9, eta_s=61)) == "step 4/9, 1 min 1 s left"
