@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from backends.atomic_files import write_atomic
@@ -50,9 +51,11 @@ def _count(request: TrainRequest, most: int, cache: Path) -> int:
     model = request.base_model.reference
     source = [str(request.train.absolute()), stat.st_size, stat.st_mtime_ns, most, model]
     path = cache / f"{hashlib.sha256(json.dumps(source).encode()).hexdigest()[:32]}.json"
-    try:
-        return int(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
-        tokens: int = open_tokens().count_file(request.train, model, most)
+    with suppress(OSError, ValueError, RecursionError):
+        known = json.loads(path.read_bytes())
+        # A damaged file must not make a job cheaper than it is.
+        if type(known) is int and known >= 0:
+            return known
+    tokens: int = open_tokens().count_file(request.train, model, most)
     write_atomic(path, f"{tokens}\n".encode())
     return tokens

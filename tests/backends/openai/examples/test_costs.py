@@ -107,6 +107,19 @@ def test_an_estimate_is_tokens_times_epochs_times_price(official, make_request):
     assert official.estimate(request, 12, None) == found
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [b"", b"-5\n", b"true", b"1e400", b"2.5", b"null", b"[1]", b'"7"', b"\xff", b"[" * 99999],
+)
+def test_damaged_counts_make_no_job_cheaper(official, make_request, tmp_path, damaged):
+    request = make_request(hyperparameters={"n_epochs": 3})
+    known = official.estimate(request, 12, None)
+    [file] = (tmp_path / "state").rglob("tokens/*.json")
+    file.write_bytes(damaged)
+    assert official.estimate(request, 12, None) == known
+    assert int(file.read_bytes()) > 0
+
+
 def test_ftctl_yaml_may_know_prices_better(tmp_path):
     here = Endpoint(name="default", prices={MODEL: 6.0})
     elsewhere = Endpoint(name="own", base_url="http://gpu.internal/v1", prices={MODEL: 0.5})
