@@ -23,6 +23,8 @@ _TELLING: Final = frozenset({"PENDING", "FAILED"})
 """States whose message tells more than the state."""
 _WAITS: Final = "Job has not started yet."
 _WAITS_FOR: Final = "waiting for free resources, or for its runtime environment"
+_LARGEST: Final = 1e18
+"""Beyond, a number of a cluster is neither a time nor a count."""
 _WORDS: Final = 300
 """Maximum number of characters of a message."""
 _LOGS: Final = re.compile(r", last available logs.*", re.DOTALL)
@@ -63,7 +65,8 @@ def placed(job: Json) -> Placed | None:
 def ended_s(job: Json) -> float | None:
     """Return when a job ended, in seconds since 1970 by the cluster's clock; None if not known."""
     ended = job.get("end_time") if isinstance(job, Mapping) else None
-    return ended / 1000 if isinstance(ended, int | float) else None
+    found = _number(ended)
+    return None if found is None else found / 1000
 
 
 def log_lines(answer: bytes, lines: int) -> list[str]:
@@ -95,8 +98,14 @@ def capacity(answer: Json) -> Capacity:
 
 
 def _count(resources: Json, kind: str) -> float:
-    count = resources.get(kind) if isinstance(resources, Mapping) else None
-    return count if isinstance(count, int | float) else 0
+    return _number(resources.get(kind) if isinstance(resources, Mapping) else None) or 0
+
+
+def _number(value: Json) -> float | None:
+    """Return a number; None for other values, among them infinity, which Python reads in JSON."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if abs(value) < _LARGEST else None
 
 
 def _short(message: str) -> str:

@@ -127,7 +127,9 @@ def _split(url: str) -> SplitResult:
     """Return the parts of an address; empty parts if the text is not an address."""
     try:
         parts = urlsplit(url)
-        # A port that is not a number shows only when it is read.
+        # A host that has no name, or a part that is too long for one, shows only when it is looked up;
+        # a port that is not a number, only when it is read.
+        (parts.hostname or "").encode("idna")
         return parts if parts.port is None or parts.port else urlsplit("")
     except ValueError:
         return urlsplit("")

@@ -25,7 +25,8 @@ _SHORTEST_MINUTES: Final = 10
 _TIME: Final = re.compile(
     r"(?P<m>\d+)(?::(?P<s>\d\d?))?"
     r"|(?P<h2>\d+):(?P<m2>\d\d?):(?P<s2>\d\d?)"
-    r"|(?P<d>\d+)-(?P<h>\d\d?)(?::(?P<m3>\d\d?)(?::(?P<s3>\d\d?))?)?"
+    r"|(?P<d>\d+)-(?P<h>\d\d?)(?::(?P<m3>\d\d?)(?::(?P<s3>\d\d?))?)?",
+    re.ASCII,
 )
 _MINUTES: Final = {"m": 1, "h2": 60, "m2": 1, "d": 1440, "h": 60, "m3": 1}
 _OWN: Final = (

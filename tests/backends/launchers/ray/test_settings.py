@@ -60,6 +60,11 @@ def test_the_address_is_needed():
             "https://head/#top",
             "",
             "ray://head:10001",
+            "http://.com:8265",
+            "http://a..b:8265",
+            f"http://{'a' * 64}:8265",
+            "http://head:0",
+            "http://head:99999",
         ),
     ],
 )

@@ -37,7 +37,21 @@ def test_times_that_slurm_reads(time):
     assert parse({"runs": "/r", "time": time}).time == time
 
 
-@pytest.mark.parametrize("time", ["", "5", "9:59", "00:09:00", "0-00:05", "2 days", "1:2:3:4", 90])
+@pytest.mark.parametrize(
+    "time",
+    [
+        "",
+        "5",
+        "9:59",
+        "00:09:00",
+        "0-00:05",
+        "2 days",
+        "1:2:3:4",
+        90,
+        "\u0663\u0660:00:00",
+        "12:00:00\n",
+    ],
+)
 def test_times_that_it_does_not_read_or_nobody_can_save_in(time):
     assert set(problems(time=time)) == {"time"}
 
