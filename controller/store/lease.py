@@ -6,8 +6,9 @@ other. Marks of processes that died lose their force with age, by the store's ow
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Final
 
 from backends.stores.objects import LOCKS, ObjectStore, StoredObject, StoreError
@@ -25,7 +26,8 @@ def pushing(store: ObjectStore) -> Iterator[None]:
     """Mark a push for as long as the block takes.
 
     Raises:
-        StoreError: A prune is at work, or the store refuses.
+        StoreError: A prune is at work, or took this push for dead meanwhile: on a machine that
+            slept, for example. Or the store refuses.
     """
     mark = f"{_PUSH}{secrets.token_hex(16)}"
     store.create(mark, b"")
@@ -35,6 +37,9 @@ def pushing(store: ObjectStore) -> Iterator[None]:
             message = f"models are being pruned from the store {store.url}"
             raise StoreError(message, "Run the same command again in some minutes.")
         yield
+        if not store.has(mark):
+            message = f"models were pruned from the store {store.url} during this push"
+            raise StoreError(message, "Run the same command again: it sends what is missing.")
     finally:
         # Without its mark a push is only less protected; the error that ends it matters more.
         with suppress(StoreError):
@@ -42,8 +47,12 @@ def pushing(store: ObjectStore) -> Iterator[None]:
 
 
 @contextmanager
-def pruning(store: ObjectStore) -> Iterator[None]:
+def pruning(store: ObjectStore) -> Iterator[Callable[[], None]]:
     """Hold the store for a prune for as long as the block takes.
+
+    Yields:
+        What to call before each part of the work. It raises StoreError once the mark is about to
+        lose its force, after which a push may begin.
 
     Raises:
         StoreError: Another prune or a push is at work, or the store refuses.
@@ -59,7 +68,7 @@ def pruning(store: ObjectStore) -> Iterator[None]:
             message = f"a model is being pushed to the store {store.url}"
             raise StoreError(message, "Run the same command again when that has ended.")
         store.remove(stale)
-        yield
+        yield partial(_require_force, store, mine)
     finally:
         with suppress(StoreError):
             if store.read(PRUNE) == mine:
@@ -70,17 +79,28 @@ def _take(store: ObjectStore, mine: bytes) -> None:
     # A repeated request may find the mark that its first, unanswered one has made.
     if store.create(PRUNE, mine) or store.read(PRUNE) == mine:
         return
-    clock = f"{LOCKS}clock-{secrets.token_hex(16)}"
-    store.create(clock, b"")
-    marks = {one.key: one for one in store.find(LOCKS)}
-    store.remove([clock])
-    other = marks.get(PRUNE)
-    if other is not None and _age_s(other, marks.get(clock)) >= PRUNE_S:
+    if _prune_age_s(store) >= PRUNE_S:
         store.remove([PRUNE])
         if store.create(PRUNE, mine):
             return
     message = f"another prune of the store {store.url} is at work"
     raise StoreError(message, "Run the same command again in some minutes.")
+
+
+def _require_force(store: ObjectStore, mine: bytes) -> None:
+    if store.read(PRUNE) != mine or _prune_age_s(store) >= PRUNE_S / 2:
+        message = f"the prune of the store {store.url} took too long to be safe beside a push"
+        raise StoreError(message, "Run the same command again: it removes what is left.")
+
+
+def _prune_age_s(store: ObjectStore) -> float:
+    """Return the age of the mark of a prune by the clock of the store; 0 if there is none."""
+    clock = f"{LOCKS}clock-{secrets.token_hex(16)}"
+    store.create(clock, b"")
+    marks = {one.key: one for one in store.find(LOCKS)}
+    store.remove([clock])
+    mark = marks.get(PRUNE)
+    return 0.0 if mark is None else _age_s(mark, marks.get(clock))
 
 
 def _age_s(mark: StoredObject, now: StoredObject | None) -> float:

@@ -17,6 +17,9 @@ from controller.store.history import is_shallow
 from controller.store.lease import pruning as hold
 from controller.store.prune import Pruning, kept_builds, plan_pruning
 
+_AT_ONCE = 500
+"""Objects that are removed before the prune's mark is looked at again."""
+
 
 @click.command("prune")
 @click.option(
@@ -47,12 +50,14 @@ def command(ctx: click.Context, *, days: int, yes: bool, lock_timeout: float) ->
         if not yes:
             found = _find(context, lockfile, days)
         else:
-            with hold(context.store.trusted):
+            with hold(context.store.trusted) as require_force:
                 found = _find(context, lockfile, days)
                 _forget(found, lockfile)
                 # The lockfile names no build that is gone, whatever happens from here on.
                 lockfile.fold()
-                context.store.objects.remove(found.keys)
+                for first in range(0, len(found.keys), _AT_ONCE):
+                    require_force()
+                    context.store.objects.remove(found.keys[first : first + _AT_ONCE])
     if wants_json(ctx):
         print_json(_json(found, deleted=yes))
     else:

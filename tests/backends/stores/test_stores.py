@@ -184,6 +184,40 @@ def test_pushes_and_prunes_keep_out_of_each_others_way(store):
     assert list(store.find("locks/")) == []
 
 
+def test_a_push_that_a_prune_took_for_dead_is_not_taken_for_done(folder, tmp_path):
+    """Its machine slept for a day: the prune removed pieces that no manifest named yet."""
+    stopped = pytest.raises(StoreError, match="were pruned from the store")
+    with stopped as found, pushing(folder):
+        [mark] = (tmp_path / "shared" / "locks").iterdir()
+        os.utime(mark, (1, 1))
+        with pruning(folder):
+            pass
+    assert "sends what is missing" in found.value.remedy
+    assert list(folder.find("locks/")) == []
+
+
+@pytest.mark.parametrize("age_s", [0, 1_700, 1_900])
+def test_a_prune_stops_before_a_push_may_begin(folder, tmp_path, age_s):
+    with pruning(folder) as require_force:
+        mark = tmp_path / "shared" / PRUNE
+        os.utime(mark, (mark.stat().st_mtime - age_s,) * 2)
+        if age_s < 1_800:
+            require_force()
+        else:
+            with pytest.raises(StoreError, match="took too long"):
+                require_force()
+    assert list(folder.find("locks/")) == []
+
+
+def test_a_prune_whose_mark_another_one_took_stops(folder):
+    with pruning(folder) as require_force:
+        folder.remove([PRUNE])
+        folder.create(PRUNE, b"another")
+        with pytest.raises(StoreError, match="took too long"):
+            require_force()
+    assert folder.read(PRUNE) == b"another"
+
+
 def test_marks_of_processes_that_died_lose_their_force(folder, tmp_path):
     folder.create(PRUNE, b"dead")
     folder.create("locks/push-dead", b"")
