@@ -22,7 +22,13 @@ from obstore.exceptions import (
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from backends.excerpt import excerpt
-from backends.stores.objects import PIECE, StoredObject, StoreError, StoreUnavailable
+from backends.stores.objects import (
+    PIECE,
+    ObjectDamaged,
+    StoredObject,
+    StoreError,
+    StoreUnavailable,
+)
 
 _RETRY_S: Final = timedelta(seconds=60)
 _CONNECT_S: Final = timedelta(seconds=10)
@@ -79,7 +85,7 @@ class BucketStore:
                 self._require_bucket(error)
                 return None
             if found.meta["size"] > 2 * PIECE:
-                raise StoreError(
+                raise ObjectDamaged(
                     f"{self.url}: object {key} is damaged: it has {found.meta['size']:,} bytes"
                 )
             return bytes(found.bytes())

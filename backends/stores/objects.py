@@ -24,6 +24,17 @@ class StoreError(BackendError):
     """The store refuses, does not answer, or holds something else than it should."""
 
 
+class ObjectDamaged(StoreError):
+    """An object is not what was stored under its name. Other objects may be whole."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            "Type `ftctl store verify --delete-damaged`, then `ftctl store push` on a machine "
+            "that has the model.",
+        )
+
+
 class StoreUnavailable(StoreError):
     """The store does not answer, is not mounted or is full: later it may be usable again."""
 
@@ -124,9 +135,7 @@ def checked(store: ObjectStore, key: str, digest: str) -> bytes:
             "Type `ftctl store push` on a machine that has the model.",
         )
     if digest_of(data) != digest:
-        raise StoreError(
-            f"{store.url}: object {key} is damaged: its content has the digest {digest_of(data)}",
-            "Type `ftctl store verify --delete-damaged`, then `ftctl store push` on a machine "
-            "that has the model.",
+        raise ObjectDamaged(
+            f"{store.url}: object {key} is damaged: its content has the digest {digest_of(data)}"
         )
     return data

@@ -8,6 +8,7 @@ from backends.stores.manifest import Manifest
 from backends.stores.objects import (
     ANSWERS,
     BUILDS,
+    ObjectDamaged,
     ObjectStore,
     StoreError,
     digest_of,
@@ -80,7 +81,11 @@ def _manifests(
                 continue
             seen.add(digest)
             key = manifest_key(kind, build.fingerprint, digest)
-            data = store.read(key)
+            try:
+                data = store.read(key)
+            except ObjectDamaged:
+                verified.damaged[key] = what
+                continue
             if data is None:
                 verified.missing[key] = what
             elif digest_of(data) != digest:
@@ -94,7 +99,10 @@ def _manifests(
 
 def _size(store: ObjectStore, digest: str) -> int | None:
     """Return the size of a piece; None if it is missing, -1 if it is damaged."""
-    data = store.read(piece_key(digest))
+    try:
+        data = store.read(piece_key(digest))
+    except ObjectDamaged:
+        return -1
     if data is None:
         return None
     return len(data) if digest_of(data) == digest else -1
