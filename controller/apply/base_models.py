@@ -1,9 +1,10 @@
 """Base models that an action needs on this machine, downloaded before it begins."""
 
-from backends.contract.errors import BackendError
 from backends.contract.jobs import DownloadReport
 from controller.apply.context import ApplyContext, Outcome
+from controller.errors import FtctlError
 from controller.plan.actions import Action, Evaluate, Prompt, Resume, Train
+from controller.state_folder import refused_by_system
 
 
 def bring_base(action: Action, context: ApplyContext, report: DownloadReport) -> Outcome | None:
@@ -25,6 +26,9 @@ def bring_base(action: Action, context: ApplyContext, report: DownloadReport) ->
     try:
         backend = context.open_backend(desired.spec.place)
         backend.fetch_base_model(desired.base_model, report)
-    except BackendError as error:
+    except FtctlError as error:
         return Outcome(action=action, message=str(error), exit_code=error.exit_code)
+    except OSError as error:
+        found = refused_by_system(error, context.project.state)
+        return Outcome(action=action, message=str(found), exit_code=found.exit_code)
     return None
