@@ -216,7 +216,7 @@ def _replay(entries: dict[str, Entry], line: bytes) -> None:
         if not isinstance(name, str):
             return
         parsed = None if entry is None else Entry.model_validate(entry)
-    except (ValueError, KeyError, TypeError, ValidationError):
+    except (ValueError, RecursionError, KeyError, TypeError, ValidationError):
         return
     if value.get("was") == _entry_digest(entries.get(name)):
         _set(entries, name, parsed)

@@ -54,7 +54,7 @@ class MergeApproval:
             found = json.loads(self.memory.read_bytes())
             self.commit = str(found["commit"])
             self.decisions, self.costly = dict(found["decisions"]), dict(found["costly"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, RecursionError, KeyError, TypeError):
             self.commit, self.decisions, self.costly = None, {}, {}
 
     def __call__(self, prepared: PreparedRun, commit: str | None) -> Decision:

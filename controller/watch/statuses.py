@@ -72,7 +72,7 @@ class StatusReporter:
         try:
             found = json.loads(self.memory.read_bytes())
             self.known = {commit: Status(**status) for commit, status in found.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (OSError, ValueError, RecursionError, TypeError, AttributeError):
             self.known = {}
         self.wanted = dict(self.known)
 

@@ -70,7 +70,7 @@ class RecordedEvaluation:
         """
         try:
             yield from read_evaluation_file(self.path)
-        except ValueError:
+        except (ValueError, RecursionError):
             message = f"{self.path}: is damaged: a line is not JSON"
             raise FtctlError(message, f"Write it again: ftctl evaluate {self.name}") from None
 
@@ -198,7 +198,7 @@ def _earlier_misses(path: Path, file: str) -> Iterator[dict[str, Any]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
         rows = [json.loads(line) for line in lines if line.strip()]
-    except ValueError:
+    except (ValueError, RecursionError):
         rows = [None]
     if not all(map(is_miss, rows)):
         message = f"{file}: holds something else than misses, so nothing was written"

@@ -154,6 +154,7 @@ def test_a_sheet_that_is_wrong_is_refused_with_every_line(measured):
         ("--misses", "notes.csv", "", "misses are written as .jsonl"),
         ("--misses", "train.jsonl", row("a", "b"), "holds something else than misses"),
         ("--misses", "train.jsonl", "\xff", "holds something else than misses"),
+        ("--misses", "train.jsonl", "[" * 100_000, "holds something else than misses"),
     ],
 )
 def test_no_other_file_is_overwritten(measured, option, name, content, said):

@@ -112,7 +112,9 @@ def test_nothing_is_appended_to_a_torn_line(make, root: Path, state: Path):
         *(b"[]", b"3", b"{}", b'{"name": 1}', b'{"name":"a","entry":[]}', b"\xff"),
         b'{"name": {}, "entry": null}',
         b'{"name": 1, "entry": {}, "was": null}',
+        b"[" * 100_000,
     ],
+    ids=lambda line: repr(line[:40]),
 )
 def test_lines_that_are_none_are_skipped(root: Path, state: Path, line: bytes):
     state.mkdir()

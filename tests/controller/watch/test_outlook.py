@@ -166,9 +166,17 @@ def test_what_fails_again_and_again_uses_up_no_statuses(tmp_path, hub):
     assert "500" in board.now.outages["status"].message
 
 
-def test_a_memory_that_cannot_be_read_is_begun_anew(tmp_path):
-    (tmp_path / "s.json").write_text("[1, 2")
+@pytest.mark.parametrize(
+    "text",
+    [b"[1, 2", b"", b"\xff", b"5", b'{"a": 5}', b'{"commit": "a"}', b"[" * 100_000],
+    ids=lambda text: repr(text[:20]),
+)
+def test_a_memory_that_cannot_be_read_is_begun_anew(tmp_path, text):
+    (tmp_path / "s.json").write_bytes(text)
     assert reporter(tmp_path, "http://127.0.0.1").known == {}
+    approval = MergeApproval(memory=tmp_path / "s.json")
+    approval.load()
+    assert (approval.commit, approval.decisions, approval.costly) == (None, {}, {})
 
 
 def prepared(plan, **budget):
