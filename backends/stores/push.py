@@ -7,10 +7,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from pydantic import ValidationError
+
+from backends.excerpt import excerpt
 from backends.stores.manifest import Manifest, StoredFile, dump_manifest
 from backends.stores.objects import (
     PIECE,
     ObjectStore,
+    StoreError,
     digest_of,
     manifest_key,
     piece_key,
@@ -47,6 +51,7 @@ def push_files(
         StoreError: The store refuses or does not answer.
         OSError: A file cannot be read.
     """
+    _require_names(names)
     total = sum((folder / name).stat().st_size for name in names)
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="store") as pool:
         sending = _Sending(store, pool, lambda done: report(done, total))
@@ -61,6 +66,20 @@ def push_files(
     digest = digest_of(data)
     store.create(manifest_key(kind, manifest.fingerprint, digest), data)
     return digest, manifest
+
+
+def _require_names(names: Sequence[str]) -> None:
+    """Require names that a manifest can hold, before anything is sent.
+
+    Raises:
+        StoreError: One is not printable, is not UTF-8, or leads out of its folder.
+    """
+    for name in names:
+        try:
+            StoredFile(path=name, bytes=0, sha256=digest_of(b""), pieces=())
+        except ValidationError:
+            message = f"the store takes no file that is called {excerpt(name)}"
+            raise StoreError(message, "Rename the file.") from None
 
 
 class _Sending:

@@ -1,6 +1,7 @@
 """Files that go to a store and come back."""
 
 import os
+import re
 import shutil
 
 import pytest
@@ -103,6 +104,20 @@ def test_a_pull_that_lost_the_network_continues_after_the_last_whole_piece(
     assert not (target / "left.tmp").exists()
     first = piece_key(digest_of(weights[:PIECE]))
     assert not any(first in path for path in fault.requests)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("a\nb", "a\\nb"), ("a\u3000b", "a\\u3000b"), (os.fsdecode(b"\xffa"), "\\udcffa")],
+)
+def test_a_name_that_no_manifest_holds_is_refused_before_anything_is_sent(
+    folder, files, tmp_path, name, shown
+):
+    (files / name).write_bytes(b"weights")
+    with pytest.raises(StoreError, match=re.escape("no file that is called")) as found:
+        push_files(folder, BUILDS, EMPTY, files, [*NAMES, name], unreported)
+    assert shown in found.value.message
+    assert list((tmp_path / "shared").rglob("*")) == []
 
 
 def test_a_damaged_object_is_named_and_never_kept(faulty_s3, files, tmp_path):
