@@ -4,7 +4,7 @@ A log is about one model, so each model that answered has a log of its own.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from backends.contract.inspector import Json
@@ -14,6 +14,8 @@ from controller.lockfile.model import RecordedSample
 
 _VERSION: Final = 2
 _LEVEL: Final = 0.95
+_DEEPEST: Final = 100
+"""Levels of a call's arguments."""
 _STOPS: Final = {
     "stop": "stop",
     "length": "max_tokens",
@@ -167,13 +169,41 @@ def _call(place: int, function: Mapping[str, Any], identity: str | None) -> dict
     """Return a call; arguments that are not a JSON object are kept as the error's text."""
     call = {"id": identity or f"call_{place}", "function": function["name"], "type": "function"}
     written = function.get("arguments") or "{}"
-    try:
-        arguments = json.loads(written) if isinstance(written, str) else written
-    except ValueError:
-        arguments = None
-    if isinstance(arguments, dict):
+    arguments = _arguments(written)
+    if arguments is not None:
         return call | {"arguments": arguments}
     return call | {"arguments": {}, "parse_error": f"not a JSON object: {written}"}
+
+
+def _arguments(written: Json) -> dict[str, Json] | None:
+    """Return arguments as a model wrote them; None if they are not an object that JSON can hold."""
+    try:
+        arguments = json.loads(written) if isinstance(written, str) else written
+        # Python reads and writes NaN and endless numbers, which no other reader of JSON takes.
+        json.dumps(arguments, allow_nan=False)
+    except (ValueError, RecursionError):
+        return None
+    return arguments if isinstance(arguments, dict) and not _is_deeper(arguments) else None
+
+
+def _is_deeper(value: Json) -> bool:
+    """Return whether a value is nested more deeply than readers of a log can be asked to follow."""
+    level: list[Json] = [value]
+    for _ in range(_DEEPEST):
+        level = [inner for one in level for inner in _inside(one)]
+        if not level:
+            return False
+    return True
+
+
+def _inside(value: Json) -> Iterable[Json]:
+    match value:
+        case Mapping():
+            return value.values()
+        case list():
+            return value
+        case _:
+            return ()
 
 
 def _usage(tokens: int) -> dict[str, int]:

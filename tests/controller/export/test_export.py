@@ -76,6 +76,41 @@ def test_an_answer_with_a_lone_surrogate_is_written(make):
     assert "?" in text_of(inspect_lines(cafe(make, odd)))
 
 
+def refused(constant):
+    raise AssertionError(f"{constant} is not JSON")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        ('{"day": 3, "of": [{"a": null}]}', True),
+        (json.dumps({"a": [{"b": [1] * 5000}] * 3}), True),
+        ("", True),
+        ('{"day": NaN}', False),
+        ('{"day": 1e999}', False),
+        ('{"day": [-Infinity]}', False),
+        ("[" * 100_000, False),  # a model that repeats itself to its last token
+        ('{"a":' * 20_000 + "1" + "}" * 20_000, False),
+        ('{"a":' * 200 + "1" + "}" * 200, False),
+        ("{" + '"day": ' + "9" * 5000 + "}", False),
+        ("null", False),
+        ("[3]", False),
+    ],
+)
+def test_no_arguments_of_a_call_break_a_log(make, arguments, kept):
+    call = {"type": "function", "function": {"name": "book", "arguments": arguments}}
+    odd = [{**LINES[1], "calls": {"candidate": [call]}}]
+    log = json.loads(text_of(inspect_lines(cafe(make, odd))), parse_constant=refused)
+    (found,) = log["samples"][0]["messages"][-1]["tool_calls"]
+    if kept:
+        assert found["arguments"] == json.loads(arguments or "{}")
+        assert "parse_error" not in found
+    else:
+        assert found["arguments"] == {}
+        assert found["parse_error"] == f"not a JSON object: {arguments}"
+    json.loads(text_of(promptfoo_lines(cafe(make, odd))), parse_constant=refused)
+
+
 @pytest.mark.slow
 def test_promptfoo_imports_and_shows_it(make, tmp_path):
     program = os.environ.get("PROMPTFOO") or shutil.which("promptfoo")
