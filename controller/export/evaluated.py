@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from backends.contract.inspector import Json
+from controller.evaluate.answers import Answer, agree, expected_answer
 from controller.evaluate.gate import CANDIDATE, parse_condition, split_score
 from controller.evaluate.metrics import BUILT_IN_METRICS
 from controller.lockfile.model import Build, Evaluation
@@ -71,7 +72,10 @@ class Overview:
     def is_right(self, line: Line, role: str) -> bool:
         """Return True if an answer is right."""
         if not self.judged_by:
-            return bool(line["answers"].get(role) == line.get("reference"))
+            reference, calls = line.get("reference") or "", line.get("reference_calls") or []
+            given = line["answers"].get(role) or "", line.get("calls", {}).get(role) or []
+            is_answerable = bool(reference or calls)
+            return is_answerable and agree(_answer(reference, calls), _answer(*given))
         return bool(line["values"].get(role, {}).get(self.judged_by) == 1)
 
 
@@ -109,6 +113,10 @@ def roles_of(line: Line) -> list[str]:
 def text_of(value: Json) -> str:
     """Return a value as JSON text that people can read."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def _answer(text: str, calls: Sequence[Json]) -> Answer:
+    return expected_answer({"content": text, "tool_calls": calls})
 
 
 def _scores_of(condition: str) -> Sequence[str]:

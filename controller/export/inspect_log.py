@@ -162,17 +162,27 @@ def _part(part: Mapping[str, Any]) -> dict[str, Json]:
 
 
 def _calls(calls: Sequence[Mapping[str, Any]]) -> list[Json]:
-    return [_call(place, one["function"], one.get("id")) for place, one in enumerate(calls)]
+    return [_call(place, one) for place, one in enumerate(calls)]
 
 
-def _call(place: int, function: Mapping[str, Any], identity: str | None) -> dict[str, Json]:
+def _call(place: int, written: Mapping[str, Any]) -> dict[str, Json]:
     """Return a call; arguments that are not a JSON object are kept as the error's text."""
-    call = {"id": identity or f"call_{place}", "function": function["name"], "type": "function"}
-    written = function.get("arguments") or "{}"
-    arguments = _arguments(written)
+    call: dict[str, Json] = {"id": written.get("id") or f"call_{place}"}
+    if isinstance(custom := written.get("custom"), Mapping):
+        # The input of a custom tool is a text.
+        text: Json = str(custom.get("input") or "")
+        return _named(call, custom) | {"arguments": {"input": text}}
+    function = written.get("function")
+    body = function if isinstance(function, Mapping) else {}
+    call, text = _named(call, body), body.get("arguments") or "{}"
+    arguments = _arguments(text)
     if arguments is not None:
         return call | {"arguments": arguments}
-    return call | {"arguments": {}, "parse_error": f"not a JSON object: {written}"}
+    return call | {"arguments": {}, "parse_error": f"not a JSON object: {text}"}
+
+
+def _named(call: Mapping[str, Json], body: Mapping[str, Json]) -> dict[str, Json]:
+    return {**call, "function": str(body.get("name")), "type": "function"}
 
 
 def _arguments(written: Json) -> dict[str, Json] | None:

@@ -10,7 +10,7 @@ import pytest
 from controller.export.evaluated import overview_of
 from controller.export.inspect_log import inspect_lines
 from controller.export.promptfoo import promptfoo_lines
-from tests.controller.export.cafe import LINES, cafe
+from tests.controller.export.cafe import CALL, LINES, cafe
 
 TOOL_S = 100
 
@@ -68,6 +68,86 @@ def test_which_metric_tells_right_from_wrong(make, values, judged_by):
 def test_answers_are_compared_as_texts_without_such_a_metric(make):
     overview = overview_of(cafe(make, with_values(chrf=0.5)))
     assert overview.roles["candidate"].right == 1
+
+
+SAME_CALL = {"type": "function", "function": {"name": "book", "arguments": '{ "day":3 }'}}
+OTHER_CALL = {"type": "function", "function": {"name": "book", "arguments": '{"day": 4}'}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_right"),
+    [
+        ({"answers": {"candidate": "예"}, "reference": "예"}, True),
+        ({"answers": {"candidate": "예"}, "reference": "아니오"}, False),
+        ({"answers": {"candidate": "예"}}, False),
+        ({"answers": {"candidate": ""}}, False),  # nothing is expected, and nothing was said
+        ({"calls": {"candidate": [SAME_CALL]}, "reference_calls": [CALL]}, True),
+        ({"calls": {"candidate": [OTHER_CALL]}, "reference_calls": [CALL]}, False),
+        ({"calls": {"base": [SAME_CALL]}, "reference_calls": [CALL]}, False),
+        ({"calls": {"candidate": [SAME_CALL]}, "reference": "예"}, False),
+    ],
+)
+def test_without_a_metric_texts_and_calls_are_compared(make, changes, is_right):
+    line = {
+        **LINES[0],
+        "reference": None,
+        "answers": {"candidate": ""},
+        "values": {"candidate": {"chrf": 0.5}},
+        **changes,
+    }
+    evaluated = cafe(make, [line])
+    assert overview_of(evaluated).roles["candidate"].right == is_right
+    (result,) = json.loads(text_of(promptfoo_lines(evaluated)))["results"]["results"]
+    assert result["success"] is is_right
+
+
+def test_models_are_written_in_one_order_and_a_verdict_is_the_candidate_s_alone(make):
+    answers = {"zeta": "z", "base": "b", "alpha": "a", "candidate": "c"}
+    evaluated = cafe(make, [{**LINES[0], "answers": answers}])
+    value = json.loads(text_of(promptfoo_lines(evaluated)))["results"]
+    found = [one["provider"]["id"] for one in value["results"]]
+    assert found == ["candidate", "base", "alpha", "zeta"]
+    verdicts = {
+        role: json.loads(text_of(inspect_lines(evaluated, role)))["eval"]["metadata"]["verdict"]
+        for role in answers
+    }
+    assert verdicts.pop("candidate")["passed"] is True
+    assert set(verdicts.values()) == {None}
+
+
+def test_a_model_that_answered_some_examples_alone_is_counted_with_those(make):
+    lines = [LINES[0], {**LINES[1], "answers": {"candidate": "예"}}]
+    evaluated = cafe(make, lines)
+    assert overview_of(evaluated, ["base"]).roles["base"].examples == 1
+    assert json.loads(text_of(inspect_lines(evaluated, "base")))["results"]["total_samples"] == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "arguments"),
+    [
+        ({"type": "custom", "custom": {"name": "sql", "input": "SELECT 1"}}, "sql", "SELECT 1"),
+        ({"type": "custom", "custom": {"name": "stop"}}, "stop", ""),
+        ({"type": "function", "function": {"name": "stop"}}, "stop", None),
+        ({"type": "function"}, "None", None),
+    ],
+)
+def test_calls_of_every_form_are_written(make, call, name, arguments):
+    line = {**LINES[0], "calls": {"candidate": [call]}}
+    (sample,) = json.loads(text_of(inspect_lines(cafe(make, [line]))))["samples"]
+    (found,) = sample["messages"][-1]["tool_calls"]
+    wanted = {} if arguments is None else {"input": arguments}
+    assert found == {"id": "call_0", "type": "function", "function": name, "arguments": wanted}
+
+
+def test_parts_of_a_question_that_are_no_text_are_told(make):
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    asked = [{"role": "user", "content": [{"type": "text", "text": "무엇?"}, image]}]
+    call = {"id": "c9", "function": {"name": "book", "arguments": {"day": 3}}}
+    line = {**LINES[0], "messages": asked, "calls": {"candidate": [call]}}
+    (sample,) = json.loads(text_of(inspect_lines(cafe(make, [line]))))["samples"]
+    assert [json.loads(part["text"]) for part in sample["input"][0]["content"][1:]] == [image]
+    (found,) = sample["messages"][-1]["tool_calls"]
+    assert found == {"id": "c9", "function": "book", "type": "function", "arguments": {"day": 3}}
 
 
 def test_an_answer_with_a_lone_surrogate_is_written(make):
