@@ -30,31 +30,44 @@ _MINUS = "\N{MINUS SIGN}"
 _LONGEST = 400
 _LARGE = 10_000
 """From here on, digits behind the point say nothing."""
+_THOUSAND = 1000
 
 
 def score_words(value: float | None) -> str:
     """Return a score with as many digits as people compare."""
     if value is None or not math.isfinite(value):
         return NONE
-    return f"{value:,.0f}" if abs(value) >= _LARGE else number(value)
+    # Rounded before it is compared: 9,999.9 is not 1e+04. A zero has no sign.
+    return f"{value:,.0f}" if round(abs(value)) >= _LARGE else number(value or 0.0)
 
 
 def interval_words(interval: Interval) -> str:
     """Return the ends of an interval; `?` for an end that is not known."""
-    low, high = (f"{end:.3g}" if end is not None else "?" for end in (interval.low, interval.high))
+    low, high = (_end_words(end) for end in (interval.low, interval.high))
     return f"{low} to {high}".replace("-", _MINUS)
+
+
+def _end_words(end: float | None) -> str:
+    if end is None:
+        return "?"
+    # Three digits of 12,345 would be 1.23e+04, beside a score with all of them.
+    return f"{end:,.0f}" if round(abs(end)) >= _THOUSAND else f"{end or 0.0:.3g}"
 
 
 def signed_words(value: float) -> str:
     """Return a difference with its sign."""
     if value == 0:
         return "0"
+    if not math.isfinite(value):
+        return NONE
     return f"{'+' if value > 0 else _MINUS}{score_words(abs(value))}"
 
 
 def seconds_words(seconds: float) -> str:
     """Return a short time: `80 ms`, `1.25 s`."""
-    return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.3g} s"
+    if round(1000 * seconds) < _THOUSAND:
+        return f"{1000 * seconds:.0f} ms"
+    return f"{seconds:,.0f} s" if round(seconds) >= _THOUSAND else f"{seconds:.3g} s"
 
 
 def moment_words(moment: str) -> str:
