@@ -10,7 +10,7 @@ from controller.report.lines import EvaluatedExample
 from controller.report.model import role_name
 
 MOST_LABELS: Final = 40
-"""Different expected answers of a matrix that people can read."""
+"""Labels of a matrix that people can read."""
 _REPEATED = 2
 """Expected answers are labels if each occurs at least this often on average."""
 _LONGEST = 100
@@ -48,7 +48,14 @@ class Confusion:
         if not self._of_labels or not 1 < distinct <= MOST_LABELS or not frequent:
             return []
         keys = [label for label, _ in self._expected.most_common()]
-        keys += [label for label in self._spelling if label not in self._expected]
+        others = [label for label in self._spelling if label not in self._expected]
+        if len(keys) + len(others) > MOST_LABELS:
+            # Of many declared labels, those that no model gave would only be empty columns.
+            given = {label for counts in self._counts.values() for _, label in counts}
+            others = [label for label in others if label in given]
+        keys += others
+        if len(keys) > MOST_LABELS:
+            return []
         return [
             Matrix(
                 role=role,

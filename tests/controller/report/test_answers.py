@@ -240,3 +240,36 @@ def test_a_line_of_another_form_is_named(bad, words):
 def test_a_line_of_an_earlier_version_is_read():
     old = {"messages": [], "reference": "a", "answers": {"candidate": "a"}}
     assert answers([old]).count == 1
+
+
+def of_labels(given, labels, expected=4):
+    """Return the matrices of answers to as many expected labels, with all labels declared."""
+    lines = [
+        line(reference=f"label {n % expected}", answers={"candidate": text, "base": text})
+        for n, text in enumerate(given)
+    ]
+    return answers(lines, labels=[f"label {n}" for n in range(labels)]).matrices
+
+
+@pytest.mark.parametrize(
+    ("labels", "shown"),
+    [
+        (4, ["label 0", "label 1", "label 2", "label 3"]),
+        (40, [f"label {n}" for n in range(40)]),
+        # Of 41 and more, those that somebody expected or gave.
+        (41, ["label 0", "label 1", "label 2", "label 3", "label 7"]),
+        (2000, ["label 0", "label 1", "label 2", "label 3", "label 7"]),
+    ],
+)
+def test_a_matrix_has_as_many_labels_as_people_can_read(labels, shown):
+    matrices = of_labels(["label 7", "label 0", "nothing"] * 8, labels)
+    assert [one.labels for one in matrices] == [shown, shown]
+    for matrix in matrices:
+        assert [len(row) for row in matrix.counts] == [len(shown) + 1] * len(shown)
+        assert sum(map(sum, matrix.counts)) == 24
+        assert sum(row[-1] for row in matrix.counts) == (8 if labels > 4 else 16)
+
+
+def test_no_matrix_is_shown_of_more_labels_than_people_can_read():
+    assert of_labels([f"label {n}" for n in range(36)], 60)
+    assert of_labels([f"label {n}" for n in range(48)], 60) == []
