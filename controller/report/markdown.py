@@ -1,6 +1,6 @@
 """A report as Markdown, for a pull request. Pure.
 
-Data that is declared private stays out of it: counts and scores only.
+Data that is declared private, or may be, stays out of it: counts and scores only.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,10 +39,10 @@ def report_markdown(report: Report) -> str:
     parts = [
         _top(report),
         _gate(report),
-        _scores("Scores", report.scores),
+        _scores("Scores", _shared(report)),
         _scores("Retained ability", report.retained),
         _answers(report),
-        *(_slices(report.answers) if report.answers else ()),
+        *(_slices(report.answers) if report.answers and not report.may_be_private else ()),
         _curve(report),
         _data(report),
         _pairs("Cost and time", report.costs),
@@ -61,7 +61,7 @@ def card_sections(report: Report) -> str:
     """Return the part of a model's card that the lockfile and the spec tell: no examples."""
     parts = [
         cell(report.description),
-        _scores("Scores", report.scores),
+        _scores("Scores", _shared(report)),
         _scores("Retained ability", report.retained),
         _data(report),
         _pairs("Trained with", [(key, plain_words(value)) for key, value in report.trained]),
@@ -88,6 +88,18 @@ def index_markdown(rows: Sequence[IndexRow], commit: str | None) -> str:
         ],
     )
     return f"# Fine-tunes{at}\n\n{table}\n"
+
+
+def _shared(report: Report) -> list[ScoreBlock]:
+    """Return the scores to show: of private data, those of slices only where the gate names them.
+
+    A slice is called after a value of the data; the gate's are in the repository already.
+    """
+    return [
+        block
+        for block in report.scores
+        if not report.may_be_private or block.conditions or "[" not in block.name
+    ]
 
 
 def _top(report: Report) -> str:
@@ -166,6 +178,10 @@ def _answers(report: Report) -> str:
         parts.append(_table(head, rows, numbers=True))
     if report.is_private:
         parts.append("The data is declared private, so no example stands here.")
+    elif report.may_be_private:
+        parts.append(
+            "No spec can be read that tells whether the data is private, so no example stands here."
+        )
     else:
         parts += [_group(group, answers) for group in answers.groups if _is_change(group)]
     return "\n\n".join(parts)

@@ -269,6 +269,11 @@ class Report:
     notes: Sequence[str] = ()
     """Remarks that a reader needs before the rest."""
 
+    @property
+    def may_be_private(self) -> bool:
+        """True unless its spec can be read and does not declare its data private."""
+        return self.is_private or not self.declared
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexRow:

@@ -17,7 +17,7 @@ from controller.report.build import ReportInputs, build_report, index_row
 from controller.report.html import index_html, report_html
 from controller.report.json_document import report_json
 from controller.report.lines import checked
-from controller.report.markdown import LIMIT, index_markdown, report_markdown
+from controller.report.markdown import LIMIT, card_sections, index_markdown, report_markdown
 from controller.report.model import DataView, Report, SourceView
 from controller.spec.model import Spec
 from tests.controller.render.comment import github
@@ -311,6 +311,59 @@ def test_private_data_is_named_and_stays_out_of_markdown(make):
     noted = build_report(ReportInputs(name="faq", entry=Entry(), spec=spec, file="f"))
     assert noted.is_private
     assert "do not publish" in noted.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("is_private", "document", "is_shown"),
+    [
+        (True, {"backend": "local-gpu"}, False),
+        (False, {"backend": "local-gpu"}, True),
+        # The spec was removed, or cannot be read: nobody knows.
+        (False, {}, False),
+    ],
+)
+def test_no_value_of_private_data_is_in_markdown(make, is_private, document, is_shown):
+    """Slices and their scores are called after values of columns: patients, customers."""
+    hidden, named = ("김환자", "이환자"), "accuracy[ward=3동]"
+    lines = [
+        {
+            "messages": [{"role": "user", "content": "q"}],
+            "reference": "a",
+            "columns": {"patient": hidden[n % 2]},
+            "answers": {"candidate": "a", "base": "b"},
+            "values": {"candidate": {"accuracy": 1}, "base": {"accuracy": 0}},
+        }
+        for n in range(16)
+    ]
+    build = make.build(make.desired(gate=[f"{named} >= 0.5"]))
+    scores = {"accuracy": 1.0, f"accuracy[patient={hidden[0]}]": 1.0, named: 1.0}
+    evaluation = build.evaluation.model_copy(
+        update={
+            "scores": {"candidate": scores, "base": scores},
+            "inputs": {"metrics": [{"accuracy": {}}]},
+        }
+    )
+    build = build.model_copy(update={"evaluation": evaluation})
+    build = build.model_copy(
+        update={"verdict": build.verdict.model_copy(update={"gate": [f"{named} >= 0.5"]})}
+    )
+    report = build_report(
+        ReportInputs(
+            name="faq",
+            entry=make.entry(build, production=build),
+            file="finetunes/faq.yaml",
+            document=document,
+            lines=lambda: lines,
+        )
+    )
+    report = replace(report, is_private=is_private)
+    assert report.answers.slices
+    assert ("| 1 | q | a |" in report_markdown(report)) is is_shown
+    assert ("so no example stands here" in report_markdown(report)) is not is_shown
+    for page in (report_markdown(report), card_sections(report)):
+        assert ("환자" in page) is is_shown
+        assert "3동" in page
+        assert "| accuracy | 1" in page
 
 
 def test_an_empty_index_says_how_to_begin():
