@@ -140,7 +140,7 @@ def test_an_adapter_with_data_is_a_spec_of_its_training(golden):
     ("base", "shown"),
     [
         ("acme/base", "An adapter of acme/base:"),
-        ("/home/alice/models/base-8b", "An adapter of base-8b:"),
+        ("/srv/alice/base-8b", "An adapter of base-8b:"),
         ("../secret/base", "An adapter of base:"),
         ("~/models/base", "An adapter of base:"),
     ],
