@@ -10,6 +10,8 @@ from controller.spec.load import NAME
 
 LONGEST: Final = 63
 """Maximum characters of a fine-tune's name."""
+_LONGEST_END: Final = 40
+"""Maximum characters of what tells apart two models of one name."""
 _OTHER: Final = re.compile(r"[^a-z0-9]+")
 _HOSTED: Final = re.compile(r"ft:(?P<base>[^:]+):(?P<owner>[^:]*):(?P<suffix>[^:]*):(?P<id>[^:]+)")
 """A model ID of OpenAI: `ft:gpt-4o-mini-2024-07-18:acme:triage:AbC`."""
@@ -38,7 +40,9 @@ def propose_name(texts: Iterable[str], taken: Collection[str], distinct: str = "
     stem = next((name for name in map(slug, texts) if name), "model")
     if stem not in taken:
         return stem
-    ends = [slug(distinct)] if slug(distinct) else []
+    # A longer one would leave no room for the number behind it, and none of the names would be free.
+    end = slug(distinct)[:_LONGEST_END].strip("-")
+    ends = [end] if end else []
     if ends and (name := _joined(stem, ends[0])) not in taken:
         return name
     return next(name for n in count(2) if (name := _joined(stem, *ends, str(n))) not in taken)
