@@ -8,6 +8,7 @@ from typing import cast
 from backends.contract.inspector import Json
 from controller.adopt.configs.keys import LineOf
 from controller.adopt.names import is_name
+from controller.adopt.spec_text import comment_text
 from controller.errors import FtctlError, InvalidInput, Problem
 from controller.spec.load import ENDING, FOLDER
 from controller.spec.yaml import MAX_BYTES, parse_yaml
@@ -46,10 +47,11 @@ def read_config(path: Path, file: str, most_bytes: int = MAX_BYTES) -> tuple[Jso
 
 
 def begins_with(root: Path, name: str, note: str) -> bool:
-    """Return whether a spec has a first line: an earlier run may have written it and died."""
+    """Return whether a spec begins with a note: an earlier run may have written it and died."""
+    lines = comment_text([note])
     try:
         with (root / FOLDER / f"{name}{ENDING}").open(encoding="utf-8") as file:
-            return file.readline().rstrip("\n") == note
+            return file.read(len(lines)) == lines
     except (OSError, UnicodeDecodeError):
         return False
 

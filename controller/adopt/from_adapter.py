@@ -109,7 +109,7 @@ def adopt_adapter(
         if known in declared:
             file = f"{FOLDER}/{known}{ENDING}"
             return FromAdapter(name=known, model_id=build.model_id, is_new=False, file=file)
-    note = f"# {adapter.first_note(folder.resolve().name)}"
+    note = adapter.first_note(folder.resolve().name)
     begun = {one for one in declared if begins_with(project.root, one, note)}
     taken = {*declared, *lockfile.finetunes} - (begun - lockfile.finetunes.keys())
     name = _choose_name(folder, wanted, taken)

@@ -77,7 +77,7 @@ def adopt_config(
     if base_model is not None:
         translation = replace(translation, base_model=base_model)
     shown = _shown(path, project.root)
-    name = _choose_name(adopting, translation, path, f"# {first_note(shown, tool.name)}", wanted)
+    name = _choose_name(adopting, translation, path, first_note(shown, tool.name), wanted)
     found = Found(name=name, file=file, places=Places(root=project.root, starts=starts))
     spec, about = _located(translation, found, shown, line_of((translation.base_key,)))
     lines = (about, *translation.lines, *found.lines)

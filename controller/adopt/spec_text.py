@@ -46,10 +46,25 @@ def spec_text(adopted: AdoptedSpec) -> str:
     strangers = adopted.notes.keys() - {HEAD, *adopted.values}
     if strangers:
         raise ValueError(f"{adopted.name} has no key {min(strangers)!r}")
-    parts = [_comments(adopted.notes.get(HEAD, ()))]
+    parts = [comment_text(adopted.notes.get(HEAD, ()))]
     for key, value in adopted.values.items():
-        parts.append(_comments(adopted.notes.get(key, ())) + dump_yaml({key: _plain(value)}))
+        parts.append(comment_text(adopted.notes.get(key, ())) + dump_yaml({key: _plain(value)}))
     return "".join(parts)
+
+
+def comment_text(notes: Sequence[str]) -> str:
+    """Return sentences as the comment lines of a spec. No text of a service may end its comment."""
+    lines = [
+        f"# {line}\n"
+        for note in notes
+        for line in textwrap.wrap(
+            printable(" ".join(note.split())),
+            _WIDTH,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    ]
+    return "".join(lines)
 
 
 def load_adopted(root: Path, adopted: AdoptedSpec) -> LoadedSpec:
@@ -75,21 +90,6 @@ def load_adopted(root: Path, adopted: AdoptedSpec) -> LoadedSpec:
     return LoadedSpec(
         name=adopted.name, file=adopted.file, folder=folder, spec=spec, document=document
     )
-
-
-def _comments(notes: Sequence[str]) -> str:
-    """Return sentences as comment lines. No text of a service may end its comment."""
-    lines = [
-        f"# {line}\n"
-        for note in notes
-        for line in textwrap.wrap(
-            printable(" ".join(note.split())),
-            _WIDTH,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-    ]
-    return "".join(lines)
 
 
 def _plain(value: Json) -> object:

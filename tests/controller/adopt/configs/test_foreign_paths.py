@@ -154,3 +154,25 @@ def test_a_text_that_no_spec_can_hold_is_not_blamed_on_the_first_key(shell, else
     assert code == 1
     assert "odd.json: is not YAML" in out
     assert "base_model" not in out
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["experiments", "실험/2026-11 카페 문의 답변", "two  blanks", "a" * 200, "deep/" * 30 + "end"],
+)
+def test_a_configuration_in_any_folder_is_adopted_once(shell, folder):
+    """The comment by which a later run knows its spec again has as many lines as its path needs."""
+    shell.write(f"{folder}/cafe.yaml", AXOLOTL.replace("ROWS", "acme/rows"))
+    for words in ("wrote finetunes/cafe.yaml", "finetunes/cafe.yaml says the same already"):
+        code, out = shell("adopt", "--from", f"{folder}/cafe.yaml")
+        assert code == 0
+        assert words in out
+    assert [one.name for one in (shell.root / "finetunes").iterdir()] == ["cafe.yaml"]
+
+
+def test_another_configuration_of_one_name_is_another_fine_tune(shell):
+    for folder in ("first", "second"):
+        shell.write(f"{folder}/cafe.yaml", AXOLOTL.replace("ROWS", "acme/rows"))
+        assert shell("adopt", "--from", f"{folder}/cafe.yaml")[0] == 0
+    names = sorted(one.name for one in (shell.root / "finetunes").iterdir())
+    assert names == ["cafe-2.yaml", "cafe.yaml"]
