@@ -47,7 +47,9 @@ def write_forgejo_files(
     values = {
         "BRANCH": json.dumps(default_branch(top), ensure_ascii=False),
         "FOLDER": json.dumps(prefix.rstrip("/") or ".", ensure_ascii=False),
-        "PATHS": json.dumps([*trigger_paths(prefix, specs), "!**/ftctl.lock"], ensure_ascii=False),
+        "PATHS": json.dumps(
+            [*trigger_paths(top, prefix, specs), "!**/ftctl.lock"], ensure_ascii=False
+        ),
         "URL": url,
         "COMMIT": commit,
         "RUNNER": json.dumps(_RUNNER),

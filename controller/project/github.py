@@ -14,6 +14,7 @@ from controller import __version__
 from controller.errors import FtctlError
 from controller.repository_files import CannotRead, resolve_inside
 from controller.spec.load import FOLDER, LoadedSpec
+from controller.spec.retain import sources_of
 
 _TEMPLATES = Path(__file__).with_name("workflows")
 _CALLER, _FORKS = "fine-tunes.yml", "fine-tunes-comment.yml"
@@ -22,6 +23,8 @@ _OUTDATED = ".github/workflows/fine-tunes-plan.yml"
 _USES = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+@[\w./-]+$")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BRANCH = re.compile(r"^[A-Za-z0-9_][\w./-]*$")
+_CLASS = re.compile(r"\[[^\[\]]*+\]")
+_SPECIAL = re.compile(r"[+\[\]\\]|^!")
 _DRIVER = "ftctl lockfile merge %O %A %B"
 _OWNERS = """\
 # Who must review a change of models. Require it: Settings, Rules, "Require review from Code Owners".
@@ -111,11 +114,12 @@ def workflow_texts(
         inputs.setdefault("folder", prefix.rstrip("/"))
     if _has_lfs(top):
         inputs.setdefault("lfs", "true")
+    patterns = [_github_pattern(path) for path in trigger_paths(top, prefix, specs)]
     values = {
         "USES": uses,
         "REF": ref,
         "BRANCH": json.dumps(branch),
-        "PATHS": json.dumps([*trigger_paths(prefix, specs), "!**/ftctl.lock"], ensure_ascii=False),
+        "PATHS": json.dumps([*patterns, "!**/ftctl.lock"], ensure_ascii=False),
         "WITH": _with(inputs),
     }
     texts = {}
@@ -189,22 +193,36 @@ def default_branch(top: Path) -> str:
     return _git(top, "symbolic-ref", "--short", "HEAD") or "main"
 
 
-def trigger_paths(prefix: str, specs: Iterable[LoadedSpec]) -> list[str]:
+def trigger_paths(top: Path, prefix: str, specs: Iterable[LoadedSpec]) -> list[str]:
     """Return the files whose change starts an apply: specs, settings, and data of other folders.
 
     Args:
+        top: The top of the git repository.
         prefix: The folder with `finetunes/`, from the top of the repository, with a slash at its end.
         specs: The specs.
     """
     paths = [f"{prefix}{FOLDER}/**", f"{prefix}ftctl.yaml"]
     for loaded in specs:
-        for source in loaded.spec.data.sources:
-            if source.path is None or not source.path.startswith("../"):
+        retained = sources_of(loaded.spec.evaluation.retain).values()
+        sources = [one.path for one in loaded.spec.data.sources]
+        for written in (*sources, *(one.path for one in retained)):
+            if written is None or not written.startswith("../"):
                 continue
-            path = _without_dots(f"{prefix}{FOLDER}/{source.path}")
+            path = _without_dots(f"{prefix}{FOLDER}/{written}")
+            # A saved dataset is a folder.
+            path = f"{path}/**" if (top / path).is_dir() else path
             if path not in paths:
                 paths.append(path)
     return paths
+
+
+def _github_pattern(path: str) -> str:
+    """Return a pattern of the shell as GitHub reads it, or one that more files match.
+
+    To GitHub, `?` and `+` repeat the character before them, and `!` begins an exception.
+    """
+    path = _CLASS.sub("*", path).replace("?", "*")
+    return _SPECIAL.sub(r"\\\g<0>", path)
 
 
 def _without_dots(path: str) -> str:

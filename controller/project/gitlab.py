@@ -66,7 +66,7 @@ def write_gitlab_files(
         "FOLDER": json.dumps(prefix.rstrip("/") or ".", ensure_ascii=False),
         "URL": url,
         "COMMIT": commit,
-        "PATHS": json.dumps(trigger_paths(prefix, specs), ensure_ascii=False),
+        "PATHS": json.dumps(trigger_paths(top, prefix, specs), ensure_ascii=False),
     }
     text = _TEMPLATE.read_text(encoding="utf-8")
     for key, value in values.items():

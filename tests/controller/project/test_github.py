@@ -97,6 +97,47 @@ def test_a_repository_below_the_top_with_data_elsewhere_and_lfs(top, init):
     ]
 
 
+@pytest.mark.parametrize(
+    ("written", "pattern"),
+    [
+        ("../rows/a.jsonl", "rows/a.jsonl"),
+        ("../행/질문 답.jsonl", "행/질문 답.jsonl"),
+        ("../rows/**/*.jsonl", "rows/**/*.jsonl"),
+        ("../c++/a.jsonl", r"c\+\+/a.jsonl"),
+        ("../!rows/a.jsonl", r"\!rows/a.jsonl"),
+        ("../rows/2026-0?.jsonl", "rows/2026-0*.jsonl"),
+        ("../rows/[ab].jsonl", "rows/*.jsonl"),
+        ("../rows/[!a-c]?.jsonl", "rows/**.jsonl"),
+        ("../rows/a[.jsonl", r"rows/a\[.jsonl"),
+        ("../saved", "saved/**"),
+    ],
+)
+def test_data_elsewhere_starts_an_apply_as_github_reads_patterns(top, init, written, pattern):
+    (top / "finetunes").mkdir()
+    (top / "saved").mkdir()
+    spec = SPEC.replace("../../common/rows/*.jsonl", f'"../{written.removeprefix("../")}"')
+    (top / "finetunes/a.yaml").write_text(spec)
+    code, said = init(top, *USES)
+    assert code == 0, said
+    assert workflow(top)["on"]["push"]["paths"] == [
+        "finetunes/**",
+        "ftctl.yaml",
+        pattern,
+        "held.jsonl",
+        "!**/ftctl.lock",
+    ]
+
+
+def test_prompts_that_are_retained_start_an_apply_too(top, init):
+    (top / "finetunes").mkdir()
+    retain = "evaluation: {retain: [{name: own, path: ../common/own.jsonl, metric: exact_match}]}\n"
+    spec = SPEC.replace("../../common", "../common")
+    (top / "finetunes/a.yaml").write_text(spec + retain)
+    code, said = init(top, *USES)
+    assert code == 0, said
+    assert "common/own.jsonl" in workflow(top)["on"]["push"]["paths"]
+
+
 def everything(top):
     return {
         path.relative_to(top).as_posix(): path.read_bytes()
