@@ -21,6 +21,8 @@ from backends.contract.shutdowns import ShutdownNotice, is_day
 Given: TypeAlias = Mapping[str, Any]
 """Arguments of the call, by the contract's names."""
 _DAY: Final = "a day, YYYY-MM-DD"
+_YEAR_10000: Final = 253_402_300_800
+"""The first second that no calendar has, since 1970."""
 
 
 def _capabilities(call: Call, can: Capabilities, _: Given) -> None:
@@ -211,6 +213,9 @@ def _result(call: Call, job: Job) -> None:
             f"job {job.id!r} with state {job.state.value!r} and result {shown(result)}",
             "a result with a model ID exactly when the state is 'succeeded'",
         )
+    for name, time_s in (("created_s", job.created_s), ("finished_s", job.finished_s)):
+        if time_s is not None and not 0 <= time_s < _YEAR_10000:
+            raise call.wrong(f"job {job.id!r} with {name} {time_s}", "seconds since 1970")
 
 
 CHECKS: Final[Mapping[str, Callable[[Call, Any, Given], None]]] = {
