@@ -5,9 +5,18 @@ from dataclasses import replace
 import pytest
 
 from backends.contract.jobs import Estimate, JobState
+from controller.canonical import digest
 from controller.lockfile.model import Lockfile
 from controller.plan.actions import Evaluate, Judge, Promote, Record, Restore, Reuse, Train
-from controller.plan.approval import approve, identity, is_allowed, owns
+from controller.plan.approval import (
+    Approval,
+    approve,
+    decisions_of,
+    identity,
+    is_allowed,
+    owns,
+    terms_of,
+)
 from controller.plan.observed import Lost, Observed
 from controller.plan.plan import make_plan
 
@@ -177,3 +186,71 @@ def test_an_identity_holds_what_a_person_reads(make, plan):
     for kind in (Evaluate, Judge, Promote):
         made = kind(name="faq", reason="x", fingerprint="ft1:1")
         assert identity(made)["fingerprint"] == "ft1:1"
+
+
+def test_other_settings_are_another_decision(make, plan):
+    now = plan(make.desired())
+    [action] = now.actions
+    approval = approve(now.actions, now.decisions, "a")
+    assert is_allowed(action, now.decisions["faq"], "a", approval)
+    assert not is_allowed(action, now.decisions["faq"], "b", approval)
+    assert not is_allowed(action, None, "a", approval)
+
+
+def test_what_needs_nobody_is_not_done_for_a_fine_tune_that_was_not_chosen(make, plan):
+    desired = make.desired()
+    build = make.build(desired, evaluated=False)
+    found = [make.job(desired, JobState.SUCCEEDED)]
+    now = plan(desired, make.entry(build, candidate=build.fingerprint), found=found)
+    [action] = now.actions
+    assert isinstance(action, Evaluate)
+    assert not action.needs_approval
+    assert allowed(now, None) == [True]
+    assert allowed(now, approval_of(now)) == [True]
+    assert allowed(now, approve(now.actions, now.decisions, only=["other"])) == [False]
+
+
+def test_a_build_replaces_only_the_model_that_a_person_saw(make, plan):
+    desired, seen, other = make.desired(), make.desired(seed=7), make.desired(seed=8)
+    build, live, late = (make.build(one) for one in (desired, seen, other))
+    approval = approval_of(plan(desired, make.entry(live, production=live)))
+    for production, expected in ((live, True), (late, False), (None, False), (build, True)):
+        entry = make.entry(build, live, late, production=production)
+        promotion = Promote(
+            name="faq",
+            reason="",
+            fingerprint=build.fingerprint,
+            replaces=entry.production,
+        )
+        decision = plan(desired, entry).decisions["faq"]
+        assert is_allowed(promotion, decision, "", approval) is expected
+        asked = replace(promotion, needs_approval=True)
+        assert is_allowed(asked, decision, "", approval) is expected
+
+
+def test_the_end_of_a_job_that_is_cancelled_is_recorded_whatever_was_decided_since(make, plan):
+    old, new, edited = make.desired(seed=7), make.desired(), make.desired(seed=9)
+    entry = make.entry(job=make.open_job(old))
+    approval = approval_of(plan(new, entry, jobs=[make.job(old)]))
+    ended = make.job(old, JobState.CANCELLED)
+    assert allowed(plan(edited, entry, jobs=[ended]), approval)[0]
+    other = make.entry(job=make.open_job(old, id="job-9"))
+    assert not allowed(plan(edited, other, jobs=[replace(ended, id="job-9")]), approval)[0]
+
+
+def test_a_run_that_nobody_approved_follows_every_job(make):
+    job = make.open_job(make.desired())
+    assert owns(job, None, "faq")
+    assert not owns(job, Approval(), "faq")
+
+
+def test_a_gate_that_allows_a_worse_model_is_another_decision(make):
+    absent, empty = make.desired(), make.desired(gate=[])
+    assert not absent.spec.allows_worse
+    assert empty.spec.allows_worse
+    assert decisions_of(absent) != decisions_of(empty)
+    assert terms_of(absent.spec, "x") != terms_of(empty.spec, "x")
+    assert terms_of(empty.spec, "x") == digest(
+        {"gate": [], "allows_worse": True, "evaluation": "x"}
+    )
+    assert terms_of(absent.spec, "x") == digest({"gate": [], "evaluation": "x"})
