@@ -25,6 +25,7 @@ Exceptions::
     │   ├── NoAnswer                           the service gave no usable answer
     │   ├── NothingStored                      the service lists no stored completions
     │   ├── StoreError                         the store refuses, or holds something else
+    │   │   ├── ObjectDamaged                  an object is not what was stored under its name
     │   │   └── StoreUnavailable               it does not answer, or is full; later it may not be
     │   ├── LauncherError                      a scheduler refuses, or does not answer
     │   │   ├── NotSent                        it cannot be reached; no request was sent
