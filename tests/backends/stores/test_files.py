@@ -106,6 +106,34 @@ def test_a_pull_that_lost_the_network_continues_after_the_last_whole_piece(
     assert not any(first in path for path in fault.requests)
 
 
+@pytest.mark.parametrize("left", ["longer", "link", "linked folder", "another file"])
+def test_what_an_earlier_process_left_is_never_part_of_a_model(folder, files, tmp_path, left):
+    _, manifest = push(folder, files)
+    target, outside = tmp_path / "in", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "weights.safetensors").write_bytes(b"somebody's")
+    target.mkdir()
+    if left == "linked folder":
+        (target / "model").symlink_to(outside)
+    else:
+        (target / "model").mkdir()
+    if left == "longer":
+        whole = (files / NAMES[0]).read_bytes()
+        (target / NAMES[0]).write_bytes(whole + b"more")
+        (target / NAMES[2]).write_bytes(b"{}}")
+    elif left == "link":
+        (target / NAMES[0]).symlink_to(outside / "weights.safetensors")
+    elif left == "another file":
+        (target / "model" / "한글.bin").write_bytes(b"left")
+    pull_files(folder, manifest, target, unreported)
+    assert content(target) == content(files)
+    assert sorted(path.name for path in target.rglob("*") if path.is_file()) == sorted(
+        name.rpartition("/")[2] for name in NAMES
+    )
+    assert not any(path.is_symlink() for path in target.rglob("*"))
+    assert (outside / "weights.safetensors").read_bytes() == b"somebody's"
+
+
 @pytest.mark.parametrize(
     ("name", "shown"),
     [("a\nb", "a\\nb"), ("a\u3000b", "a\\u3000b"), (os.fsdecode(b"\xffa"), "\\udcffa")],
