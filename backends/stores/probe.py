@@ -21,7 +21,8 @@ def require_conditions(store: ObjectStore) -> None:
         found = store.read(key)
     finally:
         store.remove([key])
-    if not first or found is None:
+    # A repeated request finds the object that its first, unanswered one has made.
+    if found is None or not (first or found == b"first"):
         raise StoreError(
             f"the store {store.url} does not keep what it accepts",
             "Use another store: a model would be lost in this one.",

@@ -57,6 +57,8 @@ class Fault:
     """Status of each answer; 0 to ask the server."""
     drops_after: int | None = None
     """Number of requests after which connections are dropped; None for never."""
+    loses: int = 0
+    """Number of PUTs yet whose work is done, and that are answered with an error all the same."""
     damages: str = ""
     """Objects whose name contains this come with other bytes."""
     requests: list[str] = field(default_factory=list)
@@ -83,7 +85,11 @@ class _Proxy(BaseHTTPRequestHandler):
             headers = dict(self.headers.items())
             if fault.ignores_conditions:
                 headers = {name: headers[name] for name in headers if name.lower() != CONDITION}
-            self.answer(*forward(self.target, self.command, self.path, body, headers, fault))
+            answer = forward(self.target, self.command, self.path, body, headers, fault)
+            if fault.loses and self.command == "PUT":
+                fault.loses -= 1
+                answer = 500, b"<Error><Code>InternalError</Code></Error>", {}
+            self.answer(*answer)
 
     def answer(self, status, content, headers=None):
         self.send_response(status)

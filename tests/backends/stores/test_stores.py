@@ -72,6 +72,26 @@ def test_a_store_that_keeps_to_conditions_is_trusted(store):
     assert list(store.find("probes/")) == []
 
 
+@pytest.mark.parametrize("lost", [1, 2])
+def test_an_answer_that_is_lost_makes_no_store_one_that_loses_models(faulty_s3, lost):
+    """The client asks again, and its own object is in the way then."""
+    store, fault = faulty_s3
+    fault.loses = lost
+    require_conditions(store)
+    assert fault.loses == 0
+    assert list(store.find("probes/")) == []
+
+
+def test_an_answer_that_is_lost_stops_neither_a_push_nor_a_prune(faulty_s3):
+    store, fault = faulty_s3
+    for lease in (pushing, pruning):
+        fault.loses = 1
+        with lease(store):
+            assert len(list(store.find("locks/"))) == 1
+        assert fault.loses == 0
+    assert list(store.find("locks/")) == []
+
+
 def test_a_store_that_ignores_conditions_is_refused(faulty_s3):
     store, fault = faulty_s3
     fault.ignores_conditions = True

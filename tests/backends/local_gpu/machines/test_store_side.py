@@ -191,6 +191,15 @@ def test_a_worker_that_was_taken_over_marks_no_checkpoint_and_no_result(store, r
     assert not stored.has("result.json")
 
 
+def test_a_result_whose_answer_was_lost_counts(store, run):
+    """The request is repeated, and finds what the first one has made."""
+    write_end(run, "failed", "no more")
+    claim = claim_of(store)
+    for _ in range(2):
+        assert publishing.send_result(claim, run, FINGERPRINT, {})
+    assert not publishing.send_result(claim_of(store, 2), run, FINGERPRINT, {})
+
+
 def test_a_result_comes_last_and_takes_the_checkpoints_with_it(store, run, here):
     checkpoint(run, 10)
     send_checkpoint(claim_of(store), run, FINGERPRINT, -1)
