@@ -13,7 +13,13 @@ import pytest
 
 from controller.errors import FtctlError, LockHeld
 from controller.lockfile.model import Entry, Lockfile, dump_lockfile
-from controller.lockfile.store import LOCKFILE, LockedLockfile, lock_lockfile, read_lockfile
+from controller.lockfile.store import (
+    LOCKFILE,
+    OWN_LOCKFILE,
+    LockedLockfile,
+    lock_lockfile,
+    read_lockfile,
+)
 from tests.children import child
 
 
@@ -129,6 +135,35 @@ def test_a_lockfile_that_was_changed_meanwhile_wins(make, root: Path, state: Pat
     found = read_lockfile(root, state)
     assert found.finetunes["a"] == pulled.finetunes["a"]
     assert "b" in found.finetunes
+
+
+def test_what_is_pulled_while_a_run_records_stays(make, root: Path, state: Path):
+    with holding(root) as locked:
+        locked.record("ours", make.entry(protect=True))
+        locked.record("both", make.entry(protect=True))
+        pulled = {
+            "theirs": make.entry(protect=True),
+            "both": make.entry(attempts={"ft1:" + "a" * 64: 5}),
+        }
+        (root / LOCKFILE).write_bytes(dump_lockfile(Lockfile(finetunes=pulled)))
+    expected = {**pulled, "ours": make.entry(protect=True)}
+    assert read_lockfile(root, state).finetunes == expected
+    assert not (state / "journal.jsonl").exists()
+
+
+def test_records_of_a_pull_request_are_written_beside_the_journal_alone(make, root, state):
+    with holding(root) as locked:
+        locked.record("a", make.entry())
+    before = (root / LOCKFILE).read_bytes()
+    own = state / OWN_LOCKFILE
+    own.write_bytes(dump_lockfile(Lockfile()))
+    with holding(root) as locked:
+        assert locked.lockfile == Lockfile()
+        locked.record("b", make.entry(protect=True))
+    assert read_lockfile(root, state).finetunes.keys() == {"b"}
+    assert (root / LOCKFILE).read_bytes() == before
+    own.unlink()
+    assert read_lockfile(root, state).finetunes.keys() == {"a"}
 
 
 def test_a_crash_between_writing_and_removing_the_journal_changes_nothing(
