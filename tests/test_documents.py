@@ -64,7 +64,7 @@ def test_every_path_in_contributing_exists():
 
 def test_every_name_in_contributing_is_a_name_in_the_code():
     names = {text for text in inline(CONTRIBUTING) if re.fullmatch(r"[A-Za-z]\w*[A-Z_]\w*", text)}
-    assert {"COMMANDS", "READERS", "BUILT_IN_METRICS", "json_option"} <= names
+    assert {"COMMANDS", "READERS", "MODULES", "json_option"} <= names
     code = "\n".join(
         path.read_text("utf-8")
         for folder in ("controller", "backends", "tests")
