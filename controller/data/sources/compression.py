@@ -58,8 +58,9 @@ class HashingReader(io.RawIOBase):
         return self._sha256.hexdigest()
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file, if it could be opened: what `__init__` refused is closed too."""
+        if file := getattr(self, "_file", None):
+            file.close()
         super().close()
 
 

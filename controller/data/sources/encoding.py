@@ -24,8 +24,12 @@ _KS_X_1001 = 0xA1
 _UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # Bytes of lines that are not ASCII: about ten thousand letters.
 _SAMPLE = 32 << 10
-# Codecs that need a byte order mark; with -le or -be after the name, they do not.
-_MARKED = ("utf-16", "utf-32")
+# Codecs that need a byte order mark, and the beginnings of their marks; with -le or -be after the
+# name, they need none.
+_MARKED = {
+    "utf-16": _UTF_16_MARKS,
+    "utf-32": (codecs.BOM_UTF32_LE[:2], codecs.BOM_UTF32_BE[:2]),
+}
 _NOT_OF_FILES = frozenset({"punycode", "unicode_escape", "raw_unicode_escape", "undefined"})
 # Encodings in which a zero byte is always a zero character.
 _KEEP_ASCII = (UTF_8, "cp949")
@@ -164,6 +168,9 @@ def _in_named(path: Path, compression: Compression, encoding: str, start: bytes)
     if name in ("utf-16-le", "utf-16-be") and start in _UTF_16_MARKS:
         # With the byte order in its name, the codec would read the mark as a character.
         name = "utf-16"
+    if start and name in _MARKED and start not in _MARKED[name]:
+        # Versions of Python differ in what their codecs say to this.
+        raise _codec_error(name, 1)
     try:
         return _decode(path, compression, name)
     except _Undecodable as error:
