@@ -21,6 +21,7 @@ from controller.export.job_files import KINDS
 from controller.export.promptfoo import promptfoo_lines
 from controller.lockfile.model import Entry
 from controller.project.project import Project
+from controller.report.lines import checked
 from controller.spec.load import read_specs
 
 _OPEN: Final = {
@@ -197,9 +198,9 @@ def _reader(path: Path) -> Callable[[], Iterator[dict[str, object]]]:
     def read() -> Iterator[dict[str, object]]:
         try:
             for line in read_evaluation_file(path):
-                _ = [line[key] for key in _KEYS]
+                _ = [line[key] for key in _KEYS], *checked([line])
                 yield line
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             message = f"{path}: is damaged: a line is not an answered example"
             raise FtctlError(message, "Delete it, and type `ftctl evaluate`.") from None
 

@@ -101,7 +101,26 @@ def test_private_data_is_warned_of(evaluated):
     assert (code, "! faq: its data is declared private" in text) == (0, True)
 
 
-@pytest.mark.parametrize("damage", ["{", '{"id": "a"}', "[]", "\xff"])
+WHOLE = {"id": "a", "origin": "f:1", "columns": {}, "messages": [], "answers": {}, "values": {}}
+DAMAGES = [
+    *("{", '{"id": "a"}', "[]", "\xff", "[" * 100_000),
+    # A whole line but for one part, as a hand or a script leaves it.
+    *(
+        json.dumps({**WHOLE, **change})
+        for change in (
+            {"answers": ["a"]},
+            {"answers": {"candidate": None}},
+            {"values": 5},
+            {"values": {"candidate": {"accuracy": "1"}}},
+            {"messages": [None]},
+            {"columns": None},
+            {"latency_s": "fast"},
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=range(len(DAMAGES)))
 def test_a_damaged_file_is_named(evaluated, damage):
     (file,) = (evaluated.root / ".ftctl/evaluations").iterdir()
     file.write_bytes(damage.encode("latin-1") + b"\n")
