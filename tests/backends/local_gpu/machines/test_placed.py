@@ -132,7 +132,9 @@ def test_a_worker_that_was_taken_over_records_nothing(backend, placed, wait, sch
 def test_two_nodes_train_as_one_and_continue(
     backend, placed, make_request, wait, scheduler, run_folder
 ):
-    settings = {**LONG, "lora_dropout": 0.0, "gradient_accumulation_steps": 2}
+    # Two batches a step, so that it needs more epochs to be as long.
+    twice = {"gradient_accumulation_steps": 2, "num_train_epochs": 80}
+    settings = {**LONG, "lora_dropout": 0.0, **twice}
     job = backend.submit(request := placed(gpus=2, nodes=2, **settings))
     wait(job, steps_at_least(4), patience_s=240)
     first, second = scheduler.processes

@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 import time
+from contextlib import suppress
 from importlib import import_module
 
 import pytest
@@ -242,8 +243,9 @@ def test_killed_at_random_moments_it_stops_at_the_same_step_with_the_same_bits(
         if not job.state.is_open:
             break
         time.sleep(chance.random() / 20)
-        os.kill(read_json(run_folder(job) / "worker.json")["pid"], signal.SIGKILL)
-        killed += 1
+        with suppress(ProcessLookupError):  # it may have ended meanwhile
+            os.kill(read_json(run_folder(job) / "worker.json")["pid"], signal.SIGKILL)
+            killed += 1
         job = wait(job, lambda job: job.state not in {JobState.RUNNING, JobState.QUEUED})
         if job.state is JobState.INTERRUPTED:
             submit("a")
