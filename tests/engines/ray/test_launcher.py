@@ -38,8 +38,12 @@ def state(launcher, job):
 
 
 def pids(launcher, job):
-    """Return the processes of a job, from its output."""
-    return [int(pid) for pid in re.findall(r"pid (\d+) ", "\n".join(launcher.logs(job.name, 50)))]
+    """Return the processes of a job, from its output.
+
+    Nodes on one machine share a folder of logs, so that each may pass on what the other's job says.
+    """
+    said = re.findall(r"pid (\d+) ", "\n".join(launcher.logs(job.name, 50)))
+    return list(dict.fromkeys(map(int, said)))
 
 
 def started(launcher, job, count=1):
