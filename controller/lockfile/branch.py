@@ -9,7 +9,7 @@ from controller.errors import LockfileInvalid
 from controller.spec.settings import records_branch
 
 _NO_REPOSITORY = b"not a git repository (or any"
-"""What git says of a folder outside of every repository, and of no broken one."""
+"""Message of git about a folder outside of every repository; it says this of no broken repository."""
 
 
 def read_from_branch(root: Path, file: str) -> bytes | None:

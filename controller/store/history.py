@@ -1,4 +1,4 @@
-"""What the git history of a repository names: builds to which a revert may lead back.
+"""Builds that the git history of a repository names: a revert may lead back to them.
 
 Whatever cannot be read stops the command. A build that is taken for unnamed by mistake is deleted.
 """

@@ -22,7 +22,7 @@ _STAYS = {
     "push": "; its records wait in the clone",
     "references": "; records of merged pull requests stay at the server",
 }
-"""What an outage leaves where it is."""
+"""End of the log's line about each outage: where the records stay meanwhile."""
 _MISTAKES = {
     Trouble.ABSENT: "Check --git and --branch.",
     Trouble.REFUSED: (

@@ -17,7 +17,8 @@ from transformers import DynamicCache, PreTrainedModel
 
 LOGGER = logging.getLogger(__name__)
 _NAMES: Final = ("cache", "past_key_values", "cache_params")
-"""What a model calls its cache: since transformers 5.24; before it; before it, where it keeps states."""
+"""Names of the cache in models' signatures: `cache` since transformers 5.24, and the two before it,
+of which the second belongs to models that keep states."""
 _COLUMNS: Final = frozenset({"full_attention", "sliding_attention"})
 """Kinds of layers whose cache has one column per token and may therefore be padded."""
 _STATES: Final = frozenset({"linear_attention"})
@@ -27,20 +28,20 @@ _CACHELESS: Final = frozenset({"recurrent_gemma", "rwkv", "xlstm"})
 _TRIED: Final = ((3, 1), (4, 1, 5, 9, 2, 6))
 """Prompts of the comparison: of two lengths, so that there is padding too."""
 _RIGHT: Final = 0.5
-"""How far a step from the cache may be from the truth, as a part of what ignoring all earlier tokens
-would be: rounding stays far below, a lost cache is at one."""
+"""Largest distance of a step from reading everything, as a part of the distance that a model has which
+reads the newest token alone: rounding stays far below, a lost cache is at one."""
 _ROUNDING: Final = 1e-5
 """The same for a model that hardly regards earlier tokens, as a part of its largest logit."""
 
 
 def cache_name(model: PreTrainedModel) -> str | None:
-    """Return what a model calls its cache; None if it takes none that we know."""
+    """Return the name by which a model takes its cache; None if it takes none that we know."""
     takes = signature(model.forward).parameters
     return next((name for name in _NAMES if name in takes), None)
 
 
 class CachedForward:
-    """What a model takes in a forward pass, and what its cache is like."""
+    """The arguments of a model's forward pass, and the kind of its cache."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._takes = frozenset(signature(model.forward).parameters)
@@ -124,7 +125,8 @@ class CachedForward:
         for place, row in enumerate(rows):
             whole, alone = self._whole(model, row), self._whole(model, row[-1:])
             apart, ignored = (stepped[place] - whole).norm(), (alone - whole).norm()
-            if apart > _RIGHT * ignored + _ROUNDING * whole.abs().max():
+            # Negated: what is not a number is not right either.
+            if not apart <= _RIGHT * ignored + _ROUNDING * whole.abs().max():
                 return "a step from it differs from reading all tokens again"
         return None
 

@@ -150,7 +150,7 @@ def fetch_checkpoint(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reported:
-    """What the workers of a run have reported together."""
+    """Sum of the reports of all workers of a run."""
 
     step: int
     """Step that they have reached."""

@@ -18,7 +18,7 @@ from controller.store.lease import pruning as hold
 from controller.store.prune import Pruning, kept_builds, plan_pruning
 
 _AT_ONCE = 500
-"""Objects that are removed before the prune's mark is looked at again."""
+"""Number of objects to remove before the prune reads its mark again."""
 
 
 @click.command("prune")

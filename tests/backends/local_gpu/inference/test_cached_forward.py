@@ -145,6 +145,18 @@ def test_a_cache_that_changes_answers_is_given_up_and_said_so(fault, reason, for
     assert "slow but right" in said
 
 
+def test_a_cache_from_which_no_number_comes_is_given_up(forward_of, caplog):
+    def poison(_model, _inputs, named, out):
+        if named["use_cache"] and named["input_ids"].shape[1] == 1:
+            out.logits = out.logits * float("nan")
+
+    model = tiny_model("columns")
+    model.register_forward_hook(poison, with_kwargs=True)
+    assert not forward_of(model).has_cache
+    (said,) = said_of(caplog)
+    assert "a step from it differs" in said
+
+
 def test_a_model_that_takes_no_cache_is_read_whole(forward_of, caplog):
     model = tiny_model("columns")
     plain = model.forward
