@@ -3,13 +3,12 @@
 import io
 import json
 import sys
-import threading
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from tests.children import ROOT
+from tests.servers.answering import answering
 
 sys.path.insert(0, str(ROOT / ".github/actions"))
 
@@ -20,22 +19,11 @@ DROP, HALF = -1, -2
 """Answers that are none: the connection ends before the head, or in the middle of the body."""
 
 
-class _Handler(BaseHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        self.server.owner.serve(self)
-
-    def do_POST(self):
-        self.server.owner.serve(self)
-
-
 class Hub:
     """Gives its answers in turn, and keeps what was asked."""
 
-    def __init__(self, http):
-        self.url = f"http://127.0.0.1:{http.server_address[1]}"
+    def __init__(self, url):
+        self.url = url
         self.answers, self.asked = [], []
 
     def serve(self, http):
@@ -56,17 +44,11 @@ class Hub:
 @pytest.fixture
 def hub(monkeypatch):
     """Serve a repository whose answers a test writes; nobody waits between tries."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as http:
-        http.daemon_threads = True
-        http.owner = Hub(http)
-        thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        monkeypatch.setenv("GITHUB_API_URL", http.owner.url)
+    with answering(Hub) as found:
+        monkeypatch.setenv("GITHUB_API_URL", found.url)
         monkeypatch.setenv("GITHUB_REPOSITORY", "acme/models")
         monkeypatch.setattr(api.time, "sleep", lambda _s: None)
-        yield http.owner
-        http.shutdown()
-        thread.join(10)
+        yield found
 
 
 @pytest.mark.parametrize("failure", [(500, b"no"), (429, b"slow"), (DROP,), (HALF, b'{"a": 12}')])

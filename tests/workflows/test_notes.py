@@ -5,13 +5,12 @@ import os
 import re
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from tests.children import ROOT
+from tests.servers.answering import answering
 
 SCRIPTS = ROOT / ".github/scripts"
 MARK, TOKEN, ME = "<!-- ftctl:plan -->\n", "glpat-secret", 7
@@ -20,25 +19,11 @@ NOTES = 100
 DROPPED, NO_JSON = -1, -2
 
 
-class _Handler(BaseHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        self.server.owner.serve(self)
-
-    def do_POST(self):
-        self.server.owner.serve(self)
-
-    def do_PUT(self):
-        self.server.owner.serve(self)
-
-
 class GitLab:
     """The calls of GitLab's API that a note takes: documented as "Notes API" and "Users API"."""
 
-    def __init__(self, http):
-        self.url = f"http://127.0.0.1:{http.server_address[1]}/api/v4"
+    def __init__(self, url):
+        self.url = f"{url}/api/v4"
         self.notes, self.asked, self.status = [], [], 200
 
     def add(self, author, body):
@@ -86,14 +71,8 @@ class GitLab:
 @pytest.fixture
 def gitlab():
     """Serve an API of GitLab."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as http:
-        http.daemon_threads = True
-        http.owner = GitLab(http)
-        thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        yield http.owner
-        http.shutdown()
-        thread.join(10)
+    with answering(GitLab) as found:
+        yield found
 
 
 def note(gitlab, folder, text, token=TOKEN):

@@ -21,25 +21,9 @@ from controller.evaluate.answer_file import (
     prompt_key,
 )
 from tests.children import ROOT, child
+from tests.controller.evaluate.kept_answers import ANSWER, KEY, PROMPT, asked
 
-KEY = AnswerKey("카페 모델", Sampling())
 TOOLS = [{"type": "function", "function": {"name": "예약", "parameters": {"b": 1, "a": 2}}}]
-PROMPT = Prompt(messages=[{"role": "user", "content": "주말에도 문 여나요?"}])
-ANSWER = Completion(
-    text="네,\n엽니다. \u2028 \ud800",
-    finish_reason="stop",
-    reference_loss=2.0,
-    reference_tokens=7,
-    thinking="주말…",
-    tool_calls=({"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}},),
-    latency_s=1.0,
-    prompt_tokens=12,
-    completion_tokens=5,
-)
-
-
-def asked(text, **changes):
-    return replace(PROMPT, messages=[{"role": "user", "content": text}], **changes)
 
 
 def numbered(number):

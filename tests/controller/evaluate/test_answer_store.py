@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from backends.contract.completions import Completion, Prompt, Sampling
+from backends.contract.completions import Completion, Sampling
 from backends.contract.errors import BackendError, ModelMissing
 from backends.contract.jobs import BaseModel
 from backends.testing import ScriptedBackend
@@ -16,25 +16,9 @@ from controller.errors import FtctlError
 from controller.evaluate.answer_file import AnswerFile, AnswerKey, prompt_key
 from controller.evaluate.answer_store import AnswerStore, Asked
 from controller.state_folder import StateNotWritten
+from tests.controller.evaluate.kept_answers import ANSWER, KEY, PROMPT, asked
 
 BASE = BaseModel(reference="acme/base", revision="1", identity="scripted:acme/base@1")
-KEY = AnswerKey("카페 모델", Sampling())
-PROMPT = Prompt(messages=[{"role": "user", "content": "주말에도 문 여나요?"}])
-ANSWER = Completion(
-    text="네,\n엽니다. \u2028 \ud800",
-    finish_reason="stop",
-    reference_loss=2.0,
-    reference_tokens=7,
-    thinking="주말…",
-    tool_calls=({"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}},),
-    latency_s=1.0,
-    prompt_tokens=12,
-    completion_tokens=5,
-)
-
-
-def asked(text, **changes):
-    return replace(PROMPT, messages=[{"role": "user", "content": text}], **changes)
 
 
 def questions(count):
